@@ -1,0 +1,28 @@
+//! Beautify: one paid call that retouches the user's photo.
+
+use temporalio_sdk::activities::ActivityContext;
+use workflows::keys;
+use workflows::types::{BeautifyInput, GenerateOutput};
+
+use crate::Activities;
+use crate::failure::Failure;
+use crate::generate::{PaidCall, call};
+
+/// Has the photo retouched.
+///
+/// Returned, failed, twice: as in `generate.rs`; it is a paid call like any other.
+pub(crate) async fn beautify(
+    reach: &Activities,
+    ctx: &ActivityContext,
+    input: BeautifyInput,
+) -> Result<GenerateOutput, Failure> {
+    let name = keys::beautify_call(input.part);
+    let paid = PaidCall {
+        task_id: &input.task_id,
+        name: &name,
+        prompt: &reach.beautify_prompt,
+        images: 1,
+        reference_key: &input.photo_key,
+    };
+    call(reach, ctx, paid).await
+}

@@ -1,0 +1,153 @@
+//! Our errors → Temporal's failures: the only place that decides whether, and when, something is tried again.
+
+use std::time::Duration;
+
+use temporalio_common::error::ApplicationFailure;
+use temporalio_sdk::activities::ActivityError;
+use workflows::failure::FailureKind;
+
+use crate::{fetch, photo, provider, storage};
+
+/// The longest a provider's Retry-After is obeyed.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+/// How often a refused account is tried again: somebody has to pay a bill or mend a key first.
+const REFUSED_WAIT: Duration = Duration::from_secs(30);
+/// Attempts at a call whose answer can't be read. Each may be billed.
+const MAX_BAD_ANSWERS: u32 = 3;
+/// Attempts at a user's photo whose host doesn't answer.
+const MAX_PHOTO_ATTEMPTS: u32 = 6;
+
+/// A failed attempt at an activity.
+///
+/// Deliberately not a `std::error::Error`: the SDK turns every foreign error into an untyped, retryable failure on `?`.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    pub(crate) message: String,
+    pub(crate) retry: Retry,
+}
+
+/// Whether to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// It can't get better.
+    Never,
+    /// After the activity's own backoff.
+    Backoff,
+    /// After this long.
+    After(Duration),
+}
+
+impl Failure {
+    pub(crate) fn new(kind: FailureKind, retry: Retry, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), retry }
+    }
+
+    /// The input can't be worked with.
+    pub(crate) fn invalid_input(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::InvalidInput, Retry::Never, message)
+    }
+
+    /// A paid call failed, in its `attempt`th attempt.
+    pub(crate) fn of_call(error: provider::Error, attempt: u32) -> Self {
+        use provider::Error as E;
+        let after = |wait: Option<Duration>| match wait {
+            Some(wait) => Retry::After(wait.min(MAX_WAIT)),
+            None => Retry::Backoff,
+        };
+        let (kind, retry) = match &error {
+            E::Throttled { retry_after, .. } => (FailureKind::Throttled, after(*retry_after)),
+            E::Unavailable { retry_after, .. } => (FailureKind::Unavailable, after(*retry_after)),
+            E::Ambiguous { .. } => (FailureKind::Ambiguous, Retry::Backoff),
+            E::Refused { .. } => (FailureKind::Refused, Retry::After(REFUSED_WAIT)),
+            E::BadRequest { .. } => (FailureKind::Malformed, Retry::Never),
+            E::BadAnswer { .. } if attempt >= MAX_BAD_ANSWERS => (FailureKind::Malformed, Retry::Never),
+            E::BadAnswer { .. } => (FailureKind::Malformed, Retry::Backoff),
+        };
+        Self::new(kind, retry, error.to_string())
+    }
+
+    /// The user's photo could not be fetched, in the `attempt`th attempt.
+    pub(crate) fn of_photo_url(error: fetch::Error, attempt: u32) -> Self {
+        use fetch::Error as E;
+        let message = format!("photo: {error}");
+        let passing = |retry| Self::new(FailureKind::PhotoUnavailable, retry, message.clone());
+        match error {
+            E::Refused { .. } | E::TooLarge { .. } => Self::invalid_input(message),
+            E::Status { status: 400..=407 | 409..=428 | 430..=499, .. } => Self::invalid_input(message),
+            E::Status { .. } | E::Unreachable { .. } | E::Cut { .. } if attempt >= MAX_PHOTO_ATTEMPTS => {
+                passing(Retry::Never)
+            }
+            E::Status { retry_after: Some(wait), .. } => passing(Retry::After(wait.min(MAX_WAIT))),
+            E::Status { .. } | E::Unreachable { .. } | E::Cut { .. } => passing(Retry::Backoff),
+        }
+    }
+
+    /// A generated image could not be downloaded, though its URL isn't dead.
+    pub(crate) fn of_image_url(error: fetch::Error) -> Self {
+        let message = error.to_string();
+        match error {
+            // Another download would be refused as well, and another generation paid for nothing.
+            fetch::Error::Refused { .. } | fetch::Error::TooLarge { .. } => {
+                Self::new(FailureKind::Malformed, Retry::Never, message)
+            }
+            fetch::Error::Status { retry_after: Some(wait), .. } => {
+                Self::new(FailureKind::ImageUnavailable, Retry::After(wait.min(MAX_WAIT)), message)
+            }
+            fetch::Error::Status { .. } | fetch::Error::Unreachable { .. } | fetch::Error::Cut { .. } => {
+                Self::new(FailureKind::ImageUnavailable, Retry::Backoff, message)
+            }
+        }
+    }
+
+    /// The object that the user named as photo could not be read.
+    pub(crate) fn of_photo_key(error: storage::Error) -> Self {
+        match &error {
+            storage::Error::NotFound { .. } | storage::Error::TooLarge { .. } => {
+                Self::invalid_input(format!("photo: {error}"))
+            }
+            storage::Error::Unavailable { .. } => error.into(),
+        }
+    }
+}
+
+impl From<photo::Unusable> for Failure {
+    fn from(error: photo::Unusable) -> Self {
+        Self::invalid_input(format!("photo: {error}"))
+    }
+}
+
+impl From<storage::Error> for Failure {
+    /// Of our own objects, which must be there: a missing one is tried again, visibly, like a store that is down.
+    fn from(error: storage::Error) -> Self {
+        Self::new(FailureKind::StorageUnavailable, Retry::Backoff, error.to_string())
+    }
+}
+
+impl From<database::Error> for Failure {
+    fn from(error: database::Error) -> Self {
+        let retry = match &error {
+            database::Error::Unavailable(_) => Retry::Backoff,
+            database::Error::Refused(_) | database::Error::Unreadable(_) | database::Error::Capacity(_) => {
+                Retry::Never
+            }
+        };
+        Self::new(FailureKind::DatabaseUnavailable, retry, error.to_string())
+    }
+}
+
+impl From<Failure> for ActivityError {
+    fn from(failure: Failure) -> Self {
+        let Failure { kind, message, retry } = failure;
+        let next_retry_delay = match retry {
+            Retry::After(wait) => Some(wait),
+            Retry::Never | Retry::Backoff => None,
+        };
+        let failure = ApplicationFailure::builder(message)
+            .type_name(kind.as_str().to_owned())
+            .non_retryable(retry == Retry::Never)
+            .maybe_next_retry_delay(next_retry_delay)
+            .build();
+        ActivityError::application(failure)
+    }
+}

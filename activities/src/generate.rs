@@ -1,0 +1,141 @@
+//! Generate: one paid call for the images of a batch.
+
+use std::time::Instant;
+
+use temporalio_sdk::activities::ActivityContext;
+use workflows::keys;
+use workflows::types::{GenerateInput, GenerateOutput, ImageSource};
+
+use crate::Activities;
+use crate::failure::Failure;
+use crate::provider::{Answer, Call, Payload};
+
+/// What our own objects may weigh: a reference is a photo we checked or an image we stored.
+const MAX_REFERENCE_BYTES: u64 = 50 << 20;
+
+/// Has a batch's images generated.
+///
+/// Returned: every image lies at the URL or under the staging key named; nothing of the answer is lost any more.
+/// Failed: no image of this attempt is kept. `Unavailable`, `Throttled`, `Refused`: nothing was billed. `Ambiguous`,
+/// `Malformed`: it may have been.
+/// Twice: the provider is asked twice, under the same idempotency key; staged bytes are overwritten by their like.
+pub(crate) async fn generate(
+    reach: &Activities,
+    ctx: &ActivityContext,
+    input: GenerateInput,
+) -> Result<GenerateOutput, Failure> {
+    let name = keys::call(input.batch, input.part);
+    let paid = PaidCall {
+        task_id: &input.task_id,
+        name: &name,
+        prompt: &input.prompt,
+        images: input.images,
+        reference_key: &input.reference_key,
+    };
+    call(reach, ctx, paid).await
+}
+
+/// One paid call of a task.
+pub(crate) struct PaidCall<'a> {
+    pub(crate) task_id: &'a str,
+    /// Its name within the task, such as `3` or `beautify`.
+    pub(crate) name: &'a str,
+    pub(crate) prompt: &'a str,
+    pub(crate) images: u32,
+    pub(crate) reference_key: &'a str,
+}
+
+/// Makes the call, and makes its answer safe before anything else happens.
+///
+/// A cancel does not interrupt it: it is paid for from the moment it is sent.
+pub(crate) async fn call(
+    reach: &Activities,
+    ctx: &ActivityContext,
+    paid: PaidCall<'_>,
+) -> Result<GenerateOutput, Failure> {
+    let PaidCall { task_id, name, prompt, images, reference_key } = paid;
+    let attempt = ctx.info().attempt;
+    let reference = reach.storage.get(reference_key, MAX_REFERENCE_BYTES).await?;
+    let idempotency_key = format!("{task_id}/{name}");
+    let began = Instant::now();
+    let answer = reach.provider.call(&Call { prompt, images, reference, idempotency_key }).await;
+    let elapsed_ms = began.elapsed().as_millis() as u64;
+
+    match answer {
+        Ok(Answer::Images { images, request_id }) => {
+            let settings = reach.provider.settings();
+            let cost_usd =
+                settings.price_per_call_usd + settings.price_per_image_usd * images.len() as f64;
+            tracing::info!(
+                task_id,
+                call = name,
+                attempt,
+                images = images.len(),
+                elapsed_ms,
+                cost_usd,
+                request_id,
+                "generated"
+            );
+            let images = stage(reach, task_id, name, images).await?;
+            Ok(GenerateOutput::Generated { images, request_id })
+        }
+        Ok(Answer::Rejected { message, request_id }) => {
+            tracing::info!(task_id, call = name, attempt, elapsed_ms, message, request_id, "rejected");
+            Ok(GenerateOutput::Rejected { message, request_id })
+        }
+        Err(error) => {
+            let failure = Failure::of_call(error, attempt);
+            tracing::warn!(
+                task_id,
+                call = name,
+                attempt,
+                elapsed_ms,
+                kind = failure.kind.as_str(),
+                retry = ?failure.retry,
+                error = failure.message,
+                "call failed"
+            );
+            Err(failure)
+        }
+    }
+}
+
+/// Puts bytes that came along into the store: they are paid for, and too large for the history.
+async fn stage(
+    reach: &Activities,
+    task_id: &str,
+    name: &str,
+    images: Vec<Payload>,
+) -> Result<Vec<ImageSource>, Failure> {
+    let mut sources = Vec::with_capacity(images.len());
+    for (position, image) in images.into_iter().enumerate() {
+        sources.push(match image {
+            Payload::Url(url) => ImageSource::Url(url),
+            Payload::Bytes(bytes) => {
+                let key = keys::staged(task_id, name, position);
+                put_until_it_is_there(reach, &key, bytes).await?;
+                ImageSource::StagingKey(key)
+            }
+        });
+    }
+    Ok(sources)
+}
+
+/// Attempts at staging bytes before they are given up, and paid again.
+const MAX_STAGING_ATTEMPTS: u32 = 20;
+
+/// The one retry outside Temporal's loop: between the answer and the store lies money, and an attempt of the activity would
+/// pay again.
+async fn put_until_it_is_there(reach: &Activities, key: &str, bytes: bytes::Bytes) -> Result<(), Failure> {
+    let mut wait = std::time::Duration::from_millis(250);
+    for attempt in 1.. {
+        match reach.storage.put(key, "application/octet-stream", bytes.clone()).await {
+            Ok(()) => break,
+            Err(error) if attempt == MAX_STAGING_ATTEMPTS => return Err(error.into()),
+            Err(error) => tracing::warn!(key, attempt, %error, "paid bytes wait for the store"),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(std::time::Duration::from_secs(10));
+    }
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! Heartbeats: sent while a step works, so that its worker's death is noticed and a cancel is heard.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use temporalio_sdk::activities::ActivityContext;
+
+/// How often a step beats. The SDK sends fewer: as many as the heartbeat timeout needs.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// What a step has done so far, kept with Temporal: a next attempt goes on from there.
+#[derive(Debug)]
+pub(crate) struct Done<T>(Mutex<T>);
+
+impl<T: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static> Done<T> {
+    /// What the previous attempt left; nothing in the first, or where it can't be read.
+    pub(crate) fn resume(ctx: &ActivityContext) -> Self {
+        Self(Mutex::new(ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default()))
+    }
+
+    pub(crate) fn get(&self) -> T {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Beats while `step` works, and once more when it has ended.
+    pub(crate) async fn beat<R>(&self, ctx: &ActivityContext, step: impl Future<Output = R>) -> R {
+        let mut step = std::pin::pin!(step);
+        let mut interval = tokio::time::interval(INTERVAL);
+        loop {
+            tokio::select! {
+                result = &mut step => {
+                    self.send(ctx).await;
+                    return result;
+                }
+                _ = interval.tick() => self.send(ctx).await,
+            }
+        }
+    }
+
+    async fn send(&self, ctx: &ActivityContext) {
+        if let Err(error) = ctx.record_heartbeat(self.get()).await {
+            tracing::error!(%error, activity = ctx.info().activity_id, "heartbeat can't be encoded");
+        }
+    }
+}
+
+/// Beats while `step` works.
+pub(crate) async fn during<R>(ctx: &ActivityContext, step: impl Future<Output = R>) -> R {
+    Done::<()>(Mutex::new(())).beat(ctx, step).await
+}

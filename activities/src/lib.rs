@@ -1,0 +1,62 @@
+//! Everything that touches the outside: one file per step, and what the steps touch.
+
+mod beautify;
+mod failure;
+pub mod fetch;
+mod generate;
+mod heartbeat;
+mod image_file;
+mod incoming;
+mod insert;
+mod photo;
+mod prepare;
+pub mod provider;
+pub mod storage;
+mod steps;
+mod transfer;
+
+use std::collections::BTreeMap;
+
+use database::DatabaseConnection;
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use fetch::Fetcher;
+use provider::Provider;
+use storage::Storage;
+
+pub use steps::{Beautify, Generate, Insert, Prepare, Transfer};
+
+/// What a plan is worth; section `[plans.<name>]` of the configuration.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Images a task of this plan gets.
+    pub images: u32,
+    /// Temporal priority, 1 (first) to 5.
+    pub priority: u32,
+    /// Fairness weight of one user of this plan.
+    pub weight: f32,
+}
+
+/// What the steps may touch: the only way to the outside.
+pub struct Activities {
+    /// The database.
+    pub database: DatabaseConnection,
+    /// The object store.
+    pub storage: Storage,
+    /// The client for users' and the provider's URLs.
+    pub fetcher: Fetcher,
+    /// Limits of what is fetched.
+    pub fetch: fetch::Settings,
+    /// The provider.
+    pub provider: Provider,
+    /// The configured plans.
+    pub plans: BTreeMap<String, Plan>,
+    /// Images a batch has, at most.
+    pub batch_size: u32,
+    /// What `beautify` asks for.
+    pub beautify_prompt: String,
+    /// One permit for each image that may move at once in this process.
+    pub moving: Semaphore,
+}

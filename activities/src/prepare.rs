@@ -1,0 +1,97 @@
+//! Prepare: is this a task we can do, and have we done it already?
+
+use temporalio_sdk::activities::ActivityContext;
+use workflows::failure::FailureKind;
+use workflows::keys;
+use workflows::types::{GenerateImagesInput, PlanSpec, PrepareInput, PrepareOutput, Prepared, TaskState};
+
+use crate::failure::{Failure, Retry};
+use crate::{Activities, photo};
+
+/// Checks the input, stores a checked copy of the photo and gives the task its row, in this order.
+///
+/// Returned `Ready`: the photo is stored and the row exists, running. `Finished`: the task ended before, with this result.
+/// Failed: there is no row, unless there was one before; a copy of the photo may exist.
+/// Twice: the row tells that the photo is there already; the answer is the same.
+pub(crate) async fn prepare(
+    reach: &Activities,
+    ctx: &ActivityContext,
+    input: PrepareInput,
+) -> Result<PrepareOutput, Failure> {
+    let request = input.request;
+    let plan = plan(reach, &request)?;
+    let photo_key = keys::photo(&request.task_id);
+
+    match database::tasks::find(&reach.database, &request.task_id).await? {
+        Some(task) => {
+            let differences = task.input.differences(&request);
+            if !differences.is_empty() {
+                return Err(Failure::new(
+                    FailureKind::InputDiffers,
+                    Retry::Never,
+                    format!(
+                        "task `{}` exists with another {}: use a new task_id for another task",
+                        request.task_id,
+                        differences.join(" and another ")
+                    ),
+                ));
+            }
+            if task.output.state != TaskState::Running {
+                return Ok(PrepareOutput::Finished { output: task.output, failure: task.failure });
+            }
+        }
+        None => {
+            let checked = checked_photo(reach, ctx, &request).await?;
+            reach.storage.put(&photo_key, "image/jpeg", checked.bytes.into()).await?;
+            database::tasks::begin(&reach.database, &request, plan.images).await?;
+        }
+    }
+    let route = reach.provider.settings().route.clone();
+    Ok(PrepareOutput::Ready(Prepared { plan, route, photo_key }))
+}
+
+/// The plan's numbers, as configured now: from here on they are the task's own.
+fn plan(reach: &Activities, request: &GenerateImagesInput) -> Result<PlanSpec, Failure> {
+    let Some(plan) = reach.plans.get(&request.plan) else {
+        let known: Vec<&str> = reach.plans.keys().map(String::as_str).collect();
+        return Err(Failure::invalid_input(format!(
+            "plan `{}` is not configured: use one of {}",
+            request.plan.chars().take(40).collect::<String>(),
+            known.join(", ")
+        )));
+    };
+    let prompts = request.all_prompts().len();
+    if prompts > plan.images as usize {
+        return Err(Failure::invalid_input(format!(
+            "{prompts} prompts for the {} images of plan `{}`: give at most one prompt an image",
+            plan.images, request.plan
+        )));
+    }
+    Ok(PlanSpec {
+        name: request.plan.clone(),
+        images: plan.images,
+        batch_size: reach.batch_size.min(reach.provider.settings().images_per_call()),
+        priority: plan.priority,
+        weight: plan.weight,
+    })
+}
+
+async fn checked_photo(
+    reach: &Activities,
+    ctx: &ActivityContext,
+    request: &GenerateImagesInput,
+) -> Result<photo::CheckedPhoto, Failure> {
+    let limit = reach.fetch.max_photo_bytes;
+    let bytes = if request.photo_is_url() {
+        let of = |error| Failure::of_photo_url(error, ctx.info().attempt);
+        reach.fetcher.get(&request.photo, limit).await.map_err(of)?.bytes().await.map_err(of)?
+    } else {
+        reach.storage.get(&request.photo, limit).await.map_err(Failure::of_photo_key)?
+    };
+    // Decoding takes up to a second of CPU.
+    let checked = tokio::task::spawn_blocking(move || photo::check(&bytes)).await;
+    let checked = checked.map_err(|error| {
+        Failure::new(FailureKind::Internal, Retry::Backoff, format!("checking the photo broke off: {error}"))
+    })?;
+    Ok(checked?)
+}

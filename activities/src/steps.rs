@@ -1,0 +1,75 @@
+//! The declared activities, implemented: each hands over to its file.
+#![expect(missing_docs, reason = "the macro documents none of what it generates")]
+
+use std::sync::Arc;
+
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use workflows::activities as declared;
+use workflows::types::{
+    BeautifyInput, GenerateInput, GenerateOutput, InsertInput, InsertOutput, PrepareInput, PrepareOutput,
+    TransferInput, TransferOutput,
+};
+
+use crate::{Activities, beautify, generate, heartbeat, insert, prepare, transfer};
+
+pub use activities::{Beautify, Generate, Insert, Prepare, Transfer};
+
+#[activities]
+impl Activities {
+    /// See `prepare.rs`.
+    #[activity(definition = declared::Prepare)]
+    pub async fn prepare(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: PrepareInput,
+    ) -> Result<PrepareOutput, ActivityError> {
+        Ok(heartbeat::during(&ctx, prepare::prepare(&self, &ctx, input)).await?)
+    }
+
+    /// See `beautify.rs`.
+    #[activity(definition = declared::Beautify)]
+    pub async fn beautify(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: BeautifyInput,
+    ) -> Result<GenerateOutput, ActivityError> {
+        if ctx.is_cancelled() {
+            return Err(ActivityError::cancelled());
+        }
+        Ok(heartbeat::during(&ctx, beautify::beautify(&self, &ctx, input)).await?)
+    }
+
+    /// See `generate.rs`.
+    #[activity(definition = declared::Generate)]
+    pub async fn generate(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: GenerateInput,
+    ) -> Result<GenerateOutput, ActivityError> {
+        if ctx.is_cancelled() {
+            return Err(ActivityError::cancelled());
+        }
+        Ok(heartbeat::during(&ctx, generate::generate(&self, &ctx, input)).await?)
+    }
+
+    /// See `transfer.rs`.
+    #[activity(definition = declared::Transfer)]
+    pub async fn transfer(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: TransferInput,
+    ) -> Result<TransferOutput, ActivityError> {
+        transfer::transfer(&self, &ctx, input).await
+    }
+
+    /// See `insert.rs`.
+    #[activity(definition = declared::Insert)]
+    pub async fn insert(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        input: InsertInput,
+    ) -> Result<InsertOutput, ActivityError> {
+        Ok(insert::insert(&self, input).await?)
+    }
+}

@@ -1,0 +1,11 @@
+//! One file per verb.
+
+pub(crate) mod cancel;
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod migrate;
+pub(crate) mod show;
+pub(crate) mod start;
+mod story;
+pub(crate) mod watch;
+pub(crate) mod worker;

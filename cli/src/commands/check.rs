@@ -1,0 +1,97 @@
+//! `darkroom check`: tests every connection and says what is wrong and what to do.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use activities::provider::Provider;
+use activities::storage::Storage;
+use worker::Config;
+
+use crate::exit::Exit;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// As JSON: [{"what", "ok", "message", "elapsed_ms"}].
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long a connection may take to be called one.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Finding {
+    what: &'static str,
+    result: Result<String, String>,
+    elapsed: Duration,
+}
+
+pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
+    let findings = [
+        find("configuration", async { config.validate().map(|()| "makes sense".to_owned()) }).await,
+        find("temporal", temporal(&config)).await,
+        find("database", postgres(&config)).await,
+        find("storage", storage(&config)).await,
+        find("provider", provider(&config)).await,
+    ];
+    for finding in &findings {
+        let (ok, message) = match &finding.result {
+            Ok(message) => (true, message),
+            Err(message) => (false, message),
+        };
+        let elapsed_ms = finding.elapsed.as_millis() as u64;
+        if args.json {
+            println!(
+                "{}",
+                serde_json::json!({"what": finding.what, "ok": ok, "message": message, "elapsed_ms": elapsed_ms})
+            );
+        } else {
+            let mark = if ok { "ok    " } else { "FAILED" };
+            println!("{mark} {:<14} {message} ({elapsed_ms} ms)", finding.what);
+        }
+    }
+    let good = findings.iter().all(|finding| finding.result.is_ok());
+    Ok(if good { Exit::Success } else { Exit::Failure })
+}
+
+async fn find<E: Display>(what: &'static str, check: impl Future<Output = Result<String, E>>) -> Finding {
+    let began = Instant::now();
+    let result = match tokio::time::timeout(PATIENCE, check).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s: is the address right?", PATIENCE.as_secs())),
+    };
+    Finding { what, result, elapsed: began.elapsed() }
+}
+
+async fn temporal(config: &Config) -> Result<String, String> {
+    let temporal = &config.temporal;
+    let hint = "start a server (`temporal server start-dev`) or set temporal.address (TEMPORAL_ADDRESS)";
+    let client = client::Client::connect(temporal).await.map_err(|error| format!("{error}; {hint}"))?;
+    client.check().await.map_err(|error| format!("{error}; create the namespace, or set TEMPORAL_NAMESPACE"))?;
+    Ok(format!("{}, namespace {}", temporal.address, temporal.namespace))
+}
+
+async fn postgres(config: &Config) -> Result<String, String> {
+    config.validate_database().map_err(|error| error.to_string())?;
+    let database = database::connect(&config.database, 1).await;
+    let database = database.map_err(|error| format!("{error}; is database.url (DATABASE_URL) right?"))?;
+    let connections = config.pool_size();
+    database::check_capacity(&database, connections).await.map_err(|error| error.to_string())?;
+    let pending = migrations::pending(&database).await.map_err(|error| error.to_string())?;
+    if !pending.is_empty() {
+        return Err(format!("{} migrations are pending: run `darkroom migrate up`", pending.len()));
+    }
+    Ok(format!("schema up to date, room for {connections} connections"))
+}
+
+async fn storage(config: &Config) -> Result<String, String> {
+    let hint = "set storage.endpoint_url (AWS_ENDPOINT_URL_S3), storage.bucket and the key";
+    Storage::new(&config.storage).check().await.map_err(|error| format!("{error}; {hint}"))?;
+    Ok(format!("bucket {}", config.storage.bucket))
+}
+
+async fn provider(config: &Config) -> Result<String, String> {
+    let provider = Provider::new(&config.provider).map_err(|error| error.to_string())?;
+    let hint = "set provider.base_url and provider.api_key";
+    provider.check().await.map_err(|error| format!("{error}; {hint}"))?;
+    Ok(format!("{}, model {}", config.provider.base_url, config.provider.model))
+}

@@ -1,0 +1,64 @@
+//! Exit codes, which scripts rely on.
+
+use std::process::ExitCode;
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Success,
+    Failure,
+    BadInput,
+    TaskFailed,
+    TaskCancelled,
+    NotFound,
+    Interrupted,
+}
+
+/// The table in `--help`.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0    done (for a task: completed or partial)
+  1    something is unavailable or broken; the message says what
+  2    wrong usage
+  3    bad input or configuration; nothing was started
+  4    the task failed
+  5    the task was cancelled
+  6    there is no such task
+  130  interrupted";
+
+impl Exit {
+    /// The code for an error.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if error.downcast_ref::<worker::config::Error>().is_some() {
+            return Self::BadInput;
+        }
+        match error.downcast_ref::<client::Error>() {
+            Some(client::Error::InvalidInput(_) | client::Error::InputDiffers { .. }) => Self::BadInput,
+            Some(client::Error::Failed { .. } | client::Error::Ended { .. }) => Self::TaskFailed,
+            Some(client::Error::CancelledEarly { .. }) => Self::TaskCancelled,
+            Some(client::Error::NotFound { .. }) => Self::NotFound,
+            Some(client::Error::Temporal(_)) | None => Self::Failure,
+        }
+    }
+
+    /// Says what went wrong, for people, on stderr.
+    pub(crate) fn report(self, error: &anyhow::Error) -> ExitCode {
+        let text: Vec<String> = error.chain().map(ToString::to_string).collect();
+        eprintln!("error: {}", text.join(": "));
+        self.into()
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Success => 0,
+            Exit::Failure => 1,
+            Exit::BadInput => 3,
+            Exit::TaskFailed => 4,
+            Exit::TaskCancelled => 5,
+            Exit::NotFound => 6,
+            Exit::Interrupted => 130,
+        })
+    }
+}

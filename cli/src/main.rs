@@ -1,0 +1,88 @@
+//! The one binary, `darkroom`.
+#![allow(clippy::print_stdout, reason = "data goes to stdout; logs go to stderr")]
+
+mod commands;
+mod exit;
+mod logging;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use worker::Config;
+
+use commands::{cancel, check, demo, migrate, show, start, watch, worker as worker_command};
+use exit::Exit;
+
+/// One photo and a plan become N stored images, exactly once, whatever crashes on the way.
+///
+/// Settings come from the commented defaults (`darkroom config`), a file, then the environment
+/// (DARKROOM_<SECTION>__<KEY>, and the usual DATABASE_URL, TEMPORAL_ADDRESS, AWS_…).
+#[derive(Parser)]
+#[command(name = "darkroom", version, after_help = exit::HELP)]
+struct Cli {
+    /// Configuration file (TOML).
+    #[arg(long, global = true, env = "DARKROOM_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a worker: takes tasks from Temporal until SIGTERM or Ctrl-C.
+    Worker(worker_command::Args),
+    /// Bring the database's schema up to date, or back.
+    Migrate(migrate::Args),
+    /// Start a task from flags, or many from JSON lines on stdin.
+    Start(start::Args),
+    /// Follow a task until it has ended.
+    Watch(watch::Args),
+    /// Stop a task's spending; what is stored stays.
+    Cancel(cancel::Args),
+    /// Show a task as the database has it.
+    Show(show::Args),
+    /// Test every connection and say what is wrong and what to do.
+    Check(check::Args),
+    /// Print the commented default configuration.
+    Config,
+    /// Run the whole stack on this machine and a task on a real photo.
+    Demo(demo::Args),
+}
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    // Fails only where one is installed already, which does as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Exit::Failure.report(&anyhow::anyhow!("no async runtime: {error}")),
+    };
+    let result = runtime.block_on(run(cli));
+    // Blocking threads, such as a read of stdin, must not keep the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => Exit::of(&error).report(&error),
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Exit> {
+    if matches!(cli.command, Command::Config) {
+        print!("{}", worker::config::DEFAULTS);
+        return Ok(Exit::Success);
+    }
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let config = Config::read(cli.config.as_deref(), variables)?;
+    match cli.command {
+        Command::Worker(args) => worker_command::run(config, args).await,
+        Command::Migrate(args) => migrate::run(config, args).await,
+        Command::Start(args) => start::run(config, args).await,
+        Command::Watch(args) => watch::run(config, args).await,
+        Command::Cancel(args) => cancel::run(config, args).await,
+        Command::Show(args) => show::run(config, args).await,
+        Command::Check(args) => check::run(config, args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Config => Ok(Exit::Success),
+    }
+}

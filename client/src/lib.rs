@@ -1,0 +1,187 @@
+//! Typed start, watch, cancel for Rust backends.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), client::Error> {
+//! let client = client::Client::connect(&client::Settings::local()).await?;
+//! let task = client.start(&serde_json::from_value(serde_json::json!({
+//!     "task_id": "order-1", "user_id": "ann", "plan": "free", "prompt": "in a garden", "photo": "uploads/ann.jpg",
+//! })).expect("an input")).await?;
+//! let output = task.result().await?;
+//! # Ok(()) }
+//! ```
+
+mod error;
+mod settings;
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use temporalio_client::errors::{WorkflowGetResultError, WorkflowStartError};
+use temporalio_client::{
+    WorkflowCancelOptions, WorkflowHandle, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
+    WorkflowStartOptions,
+};
+use temporalio_client::NamespacedClient;
+use temporalio_client::tonic::IntoRequest;
+use temporalio_common::Priority;
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
+use workflows::GenerateImages;
+use workflows::types::{GenerateImagesInput, GenerateImagesOutput, Progress, Stage};
+use workflows::{Checked, keys, options, task_queue};
+
+pub use error::Error;
+pub use settings::Settings;
+
+/// Longest input Temporal is sent: the server refuses a blob of 2 MB.
+const MAX_INPUT_BYTES: usize = 1_900_000;
+
+/// A client of Darkroom: of the Temporal namespace its workers serve.
+#[derive(Clone)]
+pub struct Client {
+    temporal: temporalio_client::Client,
+}
+
+impl Client {
+    /// Connects to Temporal.
+    pub async fn connect(settings: &Settings) -> Result<Self, Error> {
+        Ok(Self { temporal: settings.connect("darkroom-client").await? })
+    }
+
+    /// The same over a connection that is there already.
+    pub fn over(temporal: temporalio_client::Client) -> Self {
+        Self { temporal }
+    }
+
+    /// Starts a task.
+    ///
+    /// A task of this id that runs, or has ended with a result, is found again instead: its result is the result, and nothing
+    /// is paid twice. One that failed or was cancelled answers with what it recorded.
+    ///
+    /// Errors: `InvalidInput` before anything is sent; `InputDiffers` where a task of this id has other input.
+    pub async fn start(&self, input: &GenerateImagesInput) -> Result<Task, Error> {
+        input.validate().map_err(Error::InvalidInput)?;
+        let size = serde_json::to_vec(input).map_or(usize::MAX, |json| json.len());
+        if size > MAX_INPUT_BYTES {
+            let message =
+                format!("the input is {size} bytes long: {MAX_INPUT_BYTES} at most; give fewer prompts");
+            return Err(Error::InvalidInput(message));
+        }
+        let options = WorkflowStartOptions::new(task_queue::TASKS, keys::workflow_id(&input.task_id))
+            .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
+            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicateFailedOnly)
+            .execution_timeout(options::EXECUTION_TIMEOUT)
+            .priority(Priority::builder().fairness_key(input.user_id.clone()).build())
+            .static_summary(format!("{} plan for {}", input.plan, input.user_id))
+            .build();
+        let started =
+            self.temporal.start_workflow(GenerateImages::run, Checked::from(input.clone()), options).await;
+        let task = self.task(&input.task_id);
+        match started {
+            Ok(_) => Ok(task),
+            Err(WorkflowStartError::AlreadyStarted { .. }) => {
+                let existing = task.input().await?;
+                let fields = existing.differences(input);
+                if fields.is_empty() {
+                    Ok(task)
+                } else {
+                    Err(Error::InputDiffers { task_id: input.task_id.clone(), fields })
+                }
+            }
+            Err(error) => Err(Error::Temporal(error.to_string())),
+        }
+    }
+
+    /// Checks that the namespace is there.
+    pub async fn check(&self) -> Result<(), Error> {
+        let request = DescribeNamespaceRequest { namespace: self.temporal.namespace(), ..Default::default() };
+        let mut service = self.temporal.connection().workflow_service();
+        let described = service.describe_namespace(request.into_request()).await;
+        described.map(drop).map_err(|status| Error::Temporal(status.message().to_owned()))
+    }
+
+    /// A task that was started, here or elsewhere. Talks to nobody yet.
+    pub fn task(&self, task_id: &str) -> Task {
+        let handle = self.temporal.get_workflow_handle::<GenerateImages>(keys::workflow_id(task_id));
+        Task { task_id: task_id.to_owned(), handle }
+    }
+}
+
+/// A task under way, or ended.
+pub struct Task {
+    task_id: String,
+    handle: WorkflowHandle<temporalio_client::Client, GenerateImages>,
+}
+
+impl Task {
+    /// Its id.
+    pub fn task_id(&self) -> &str {
+        &self.task_id
+    }
+
+    /// Waits for its end: the result of a completed, partial or cancelled task. A failed one is `Error::Failed`.
+    pub async fn result(&self) -> Result<GenerateImagesOutput, Error> {
+        match self.handle.get_result(Default::default()).await {
+            Ok(output) => Ok(output),
+            Err(WorkflowGetResultError::Cancelled { details }) => {
+                details.deserialize().map_err(|_| Error::CancelledEarly { task_id: self.task_id.clone() })
+            }
+            Err(error) => Err(Error::of_result(&self.task_id, error)),
+        }
+    }
+
+    /// How far it is. Needs a running worker.
+    pub async fn progress(&self) -> Result<Progress, Error> {
+        let progress = self.handle.query(GenerateImages::progress, (), Default::default()).await;
+        progress.map_err(|error| Error::of_query(&self.task_id, error))
+    }
+
+    /// Its progress whenever it changes, looked at every `interval`; ends when the task has ended.
+    ///
+    /// A moment without workers or server is an `Err` item; the stream goes on. An unknown task ends it.
+    pub fn watch(&self, interval: Duration) -> impl Stream<Item = Result<Progress, Error>> + '_ {
+        let begin = (tokio::time::interval(interval), None, false);
+        let looks = futures::stream::unfold(begin, move |(mut ticks, last, ended)| async move {
+            if ended {
+                return None;
+            }
+            ticks.tick().await;
+            // In this order: what a task that is closed now says of itself is its last word.
+            let closed = self.is_closed().await;
+            let look = self.progress().await;
+            let over = matches!(closed, Ok(true) | Err(Error::NotFound { .. }));
+            let done = matches!(&look, Ok(Progress { stage: Stage::Done, .. }));
+            let changed = look.as_ref().ok() != last.as_ref();
+            let last = look.as_ref().ok().cloned().or(last);
+            Some((changed.then_some(look), (ticks, last, over || done)))
+        });
+        looks.filter_map(futures::future::ready)
+    }
+
+    /// Asks it to stop spending. Calls that run are paid for and finish; what is stored stays, with its rows.
+    pub async fn cancel(&self, reason: &str) -> Result<(), Error> {
+        let options = WorkflowCancelOptions::builder().reason(reason.to_owned()).build();
+        let cancelled = self.handle.cancel(options).await;
+        cancelled.map_err(|error| Error::of_interaction(&self.task_id, error))
+    }
+
+    /// Whether its workflow is closed.
+    pub async fn is_closed(&self) -> Result<bool, Error> {
+        let description = self.handle.describe(Default::default()).await;
+        let description = description.map_err(|error| Error::of_interaction(&self.task_id, error))?;
+        Ok(description.status() != temporalio_client::WorkflowExecutionStatus::Running)
+    }
+
+    /// What it was started with, read from its history.
+    pub async fn input(&self) -> Result<GenerateImagesInput, Error> {
+        let mut history = self.handle.fetch_history(Default::default());
+        let unreadable = |why: &str| Error::Temporal(format!("the input of task `{}` {why}", self.task_id));
+        let event = history.next().await.ok_or_else(|| unreadable("is not in its history"))?;
+        let event = event.map_err(|error| Error::of_interaction(&self.task_id, error))?;
+        let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) = event.attributes else {
+            return Err(unreadable("is not where it should be"));
+        };
+        let payload = started.input.and_then(|input| input.payloads.into_iter().next()).unwrap_or_default();
+        serde_json::from_slice(&payload.data).map_err(|error| unreadable(&format!("can't be read: {error}")))
+    }
+}

@@ -1,0 +1,166 @@
+//! The table `tasks`, and the queries of a task's life: `begin`, `find`, `finish`.
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ConnectionTrait, QueryOrder, Set, Statement, TransactionTrait};
+use time::OffsetDateTime;
+use workflows::failure::FailureKind;
+use workflows::types::{
+    GenerateImagesInput, GenerateImagesOutput, MissingImage, StoredImage, TaskFailure, TaskState,
+};
+
+use crate::{Error, images};
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "tasks")]
+pub(crate) struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) task_id: String,
+    pub(crate) user_id: String,
+    pub(crate) plan: String,
+    pub(crate) input: Json,
+    pub(crate) images_planned: i32,
+    pub(crate) state: String,
+    pub(crate) missing: Json,
+    pub(crate) failure_kind: Option<String>,
+    pub(crate) failure_message: Option<String>,
+    pub(crate) created_at: TimeDateTimeWithTimeZone,
+    pub(crate) finished_at: Option<TimeDateTimeWithTimeZone>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub(crate) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// A task as recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// What was asked.
+    pub input: GenerateImagesInput,
+    /// Its result so far: without images while it runs.
+    pub output: GenerateImagesOutput,
+    /// Why it failed, where it did.
+    pub failure: Option<TaskFailure>,
+    /// When its row was made.
+    pub created_at: OffsetDateTime,
+    /// When it ended.
+    pub finished_at: Option<OffsetDateTime>,
+}
+
+/// Gives the task its row. Twice: the same row; a row of a task that has ended is left alone.
+pub async fn begin(
+    db: &DatabaseConnection,
+    input: &GenerateImagesInput,
+    images_planned: u32,
+) -> Result<(), Error> {
+    let row = ActiveModel {
+        task_id: Set(input.task_id.clone()),
+        user_id: Set(input.user_id.clone()),
+        plan: Set(input.plan.clone()),
+        input: Set(json(input)?),
+        images_planned: Set(images_planned as i32),
+        ..Default::default()
+    };
+    Entity::insert(row)
+        .on_conflict(OnConflict::column(Column::TaskId).do_nothing().to_owned())
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}
+
+/// The task of that id.
+pub async fn find(db: &DatabaseConnection, task_id: &str) -> Result<Option<Task>, Error> {
+    let Some(row) = Entity::find_by_id(task_id).one(db).await? else { return Ok(None) };
+    let images: Vec<StoredImage> = images::Entity::find()
+        .filter(images::Column::TaskId.eq(task_id))
+        .order_by_asc(images::Column::Index)
+        .all(db)
+        .await?
+        .into_iter()
+        .map(StoredImage::from)
+        .collect();
+    let unreadable = |what: &str| Error::Unreadable(format!("tasks.{what} of task {task_id}"));
+    let missing: Vec<MissingImage> =
+        serde_json::from_value(row.missing).map_err(|error| unreadable(&format!("missing: {error}")))?;
+    let failure = row.failure_kind.map(|kind| TaskFailure {
+        kind: FailureKind::parse(&kind).unwrap_or(FailureKind::Internal),
+        message: row.failure_message.unwrap_or_default(),
+    });
+    Ok(Some(Task {
+        input: serde_json::from_value(row.input).map_err(|error| unreadable(&format!("input: {error}")))?,
+        output: GenerateImagesOutput {
+            task_id: row.task_id,
+            state: TaskState::parse(&row.state)
+                .ok_or_else(|| unreadable(&format!("state: {}", row.state)))?,
+            images_planned: row.images_planned as u32,
+            images,
+            missing,
+        },
+        failure,
+        created_at: row.created_at,
+        finished_at: row.finished_at,
+    }))
+}
+
+/// Records how the task ended: all its image rows and its final state, one statement each, in one transaction.
+///
+/// Returns how many image rows it has. Twice: the rows are there already, and the state is final already: nothing changes.
+/// A task without a row (cancelled before it began) is left without one.
+pub async fn finish(
+    db: &DatabaseConnection,
+    output: &GenerateImagesOutput,
+    failure: Option<&TaskFailure>,
+) -> Result<u32, Error> {
+    let transaction = db.begin().await?;
+    let finished = Statement::from_sql_and_values(
+        db.get_database_backend(),
+        "UPDATE tasks SET state = $2, missing = $3, failure_kind = $4, failure_message = $5, finished_at = now()
+          WHERE task_id = $1 AND state = 'running'",
+        [
+            output.task_id.clone().into(),
+            output.state.as_str().into(),
+            json(&output.missing)?.into(),
+            failure.map(|failure| failure.kind.as_str()).into(),
+            failure.map(|failure| failure.message.clone()).into(),
+        ],
+    );
+    if transaction.execute_raw(finished).await?.rows_affected() == 1 {
+        transaction.execute_raw(insert_images(db, output)).await?;
+    }
+    transaction.commit().await?;
+    let rows = images::Entity::find().filter(images::Column::TaskId.eq(&output.task_id)).count(db).await?;
+    Ok(rows as u32)
+}
+
+/// One statement for any number of rows: a column is one bound array.
+fn insert_images(db: &DatabaseConnection, output: &GenerateImagesOutput) -> Statement {
+    fn column<T>(images: &[StoredImage], value: impl Fn(&StoredImage) -> T) -> sea_orm::Value
+    where
+        Vec<T>: Into<sea_orm::Value>,
+    {
+        images.iter().map(value).collect::<Vec<T>>().into()
+    }
+    let images = &output.images;
+    Statement::from_sql_and_values(
+        db.get_database_backend(),
+        "INSERT INTO images (task_id, index, prompt_index, object_key, size_bytes, content_type, width, height, sha256)
+         SELECT $1, * FROM UNNEST($2::int[], $3::int[], $4::text[], $5::bigint[], $6::text[], $7::int[], $8::int[], $9::text[])
+         ON CONFLICT DO NOTHING",
+        [
+            output.task_id.clone().into(),
+            column(images, |image| image.index as i32),
+            column(images, |image| image.prompt_index as i32),
+            column(images, |image| image.object.object_key.clone()),
+            column(images, |image| image.object.size_bytes as i64),
+            column(images, |image| image.object.content_type.clone()),
+            column(images, |image| image.object.width as i32),
+            column(images, |image| image.object.height as i32),
+            column(images, |image| image.object.sha256.clone()),
+        ],
+    )
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Json, Error> {
+    serde_json::to_value(value).map_err(|error| Error::Unreadable(error.to_string()))
+}

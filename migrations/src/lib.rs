@@ -1,0 +1,46 @@
+//! The schema, one file per migration. Applied by `darkroom migrate up`.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
+
+mod m0001_tasks_and_images;
+
+/// All migrations, in order.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_tasks_and_images::Migration)]
+    }
+}
+
+/// Key of the advisory lock that keeps two `up` from running at once: sea-orm has no lock of its own.
+const LOCK: i64 = 0x6461_726b_726f_6f6d;
+
+/// Applies all pending migrations. Safe to call from several processes at once: they wait for each other.
+pub async fn up(db: &DatabaseConnection) -> Result<(), DbErr> {
+    let lock = locked(db).await?;
+    Migrator::up(db, None).await?;
+    lock.commit().await
+}
+
+/// Reverts the last `steps` migrations.
+pub async fn down(db: &DatabaseConnection, steps: u32) -> Result<(), DbErr> {
+    let lock = locked(db).await?;
+    Migrator::down(db, Some(steps)).await?;
+    lock.commit().await
+}
+
+/// Names of the migrations that are not applied yet, in order.
+pub async fn pending(db: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
+    let pending = Migrator::get_pending_migrations(db).await?;
+    Ok(pending.iter().map(|migration| migration.name().to_owned()).collect())
+}
+
+/// A transaction that holds the lock until it ends. Needs a second connection of the pool for the migrations themselves.
+async fn locked(db: &DatabaseConnection) -> Result<sea_orm_migration::sea_orm::DatabaseTransaction, DbErr> {
+    let transaction = db.begin().await?;
+    transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
+    Ok(transaction)
+}

@@ -1,0 +1,32 @@
+//! Ports for servers that can't be told to choose one themselves.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use anyhow::{Result, bail};
+
+/// Below the range from which Linux (32768…) and macOS (49152…) take ports for outgoing connections: nothing but another server can
+/// take one of these between our look and the server's bind.
+const RANGE: std::ops::Range<u16> = 20_000..32_000;
+
+/// Each process starts somewhere else and goes on from there, so that test processes side by side hardly ever meet.
+static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {
+    let width = u64::from(RANGE.end - RANGE.start);
+    let offset = RandomState::new().build_hasher().finish() % width;
+    AtomicU16::new(u16::try_from(offset).unwrap_or(0))
+});
+
+/// A loopback port on which nothing listens at the moment.
+pub(crate) fn free() -> Result<u16> {
+    let width = RANGE.end - RANGE.start;
+    for _ in 0..width {
+        let port = RANGE.start + NEXT.fetch_add(1, Ordering::Relaxed) % width;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port between {} and {} on 127.0.0.1; end what listens there", RANGE.start, RANGE.end)
+}

@@ -1,0 +1,106 @@
+//! Limits: so many at once, so many a second, and how long things take.
+
+use anyhow::Result;
+use sandbox::Provider;
+use sandbox::provider::Settings;
+
+use crate::client::*;
+
+#[tokio::test]
+async fn more_calls_at_once_than_allowed_are_throttled_and_free() -> Result<()> {
+    let provider =
+        Provider::start(Settings { max_in_flight: Some(2), retry_after_ms: 1500, ..aggregator() }).await?;
+    provider.hold();
+    let calls: Vec<_> =
+        (0..2).map(|_| tokio::spawn(generations(&provider, &asks(&provider, "x", 5)).send())).collect();
+    provider.meter().wait_until(|meter| meter.in_flight == 2).await?;
+
+    let third = generations(&provider, &asks(&provider, "x", 5)).send().await?;
+
+    assert_eq!(third.status(), 429);
+    assert_eq!(third.headers()["retry-after"], "2");
+    assert_eq!(third.headers()["retry-after-ms"], "1500");
+    assert_eq!(body(third).await?["error"]["code"], "rate_limit_exceeded");
+    provider.release();
+    for call in calls {
+        assert_eq!(call.await??.status(), 200);
+    }
+    let fourth = generations(&provider, &asks(&provider, "x", 5)).send().await?;
+    assert_eq!(fourth.status(), 200);
+    let meter = provider.meter().snapshot();
+    assert_eq!(
+        (meter.max_in_flight, meter.throttled, meter.billed_calls, meter.images_billed),
+        (2, 1, 3, 15)
+    );
+    provider.stop().await
+}
+
+#[tokio::test]
+async fn more_calls_a_second_than_allowed_are_throttled() -> Result<()> {
+    let provider = Provider::start(Settings { max_per_second: Some(3.0), ..aggregator() }).await?;
+
+    let mut statuses = Vec::new();
+    for _ in 0..5 {
+        let answer = generations(&provider, &asks(&provider, "x", 1)).send().await?;
+        let wait =
+            answer.headers().get("retry-after-ms").map(|value| value.to_str().unwrap_or_default().to_owned());
+        statuses.push((
+            answer.status().as_u16(),
+            wait.is_some_and(|wait| wait.parse().is_ok_and(|ms: u64| ms <= 1000)),
+        ));
+    }
+
+    assert_eq!(statuses, [(200, false), (200, false), (200, false), (429, true), (429, true)]);
+    assert_eq!(provider.meter().snapshot().throttled, 2);
+    provider.stop().await
+}
+
+#[tokio::test]
+async fn a_limit_can_be_changed_while_it_runs() -> Result<()> {
+    let provider = Provider::start(aggregator()).await?;
+    provider.change(|settings| settings.max_in_flight = Some(0));
+
+    let refused = generations(&provider, &asks(&provider, "x", 1)).send().await?;
+
+    assert_eq!(refused.status(), 429);
+    provider.stop().await
+}
+
+#[tokio::test]
+async fn calls_and_downloads_take_the_providers_time_at_its_speed() -> Result<()> {
+    let provider =
+        Provider::start(Settings { speed: 1.0, batch_ms: 9000, download_ms: 3000, ..aggregator() }).await?;
+    provider.set_speed(100.0);
+
+    let urls = urls(generations(&provider, &asks(&provider, "x", 1))).await?;
+    http().get(&urls[0]).send().await?;
+
+    let meter = provider.meter().snapshot();
+    let call_ms = meter.calls[0].ended_ms.unwrap_or_default() - meter.calls[0].started_ms;
+    let download = &meter.download_log[0];
+    let download_ms = download.ended_ms.unwrap_or_default() - download.started_ms;
+    // Real time would be 9 s and 3 s. The clock's grain is a millisecond.
+    assert!((89..5000).contains(&call_ms), "{call_ms}");
+    assert!((29..2000).contains(&download_ms), "{download_ms}");
+    provider.stop().await
+}
+
+#[tokio::test]
+async fn downloads_are_metered_while_they_last() -> Result<()> {
+    let provider = Provider::start(aggregator()).await?;
+    let urls = urls(generations(&provider, &asks(&provider, "x", 3))).await?;
+    provider.hold_downloads();
+
+    let downloads: Vec<_> = urls.iter().map(|url| tokio::spawn(http().get(url).send())).collect();
+    provider.meter().wait_until(|meter| meter.downloads_in_flight == 3).await?;
+    downloads[0].abort();
+    provider.meter().wait_until(|meter| meter.downloads_in_flight == 2).await?;
+    provider.release_downloads();
+    let meter = provider.meter().wait_until(|meter| meter.downloads_in_flight == 0).await?;
+
+    assert_eq!((meter.downloads, meter.max_downloads_in_flight), (3, 3));
+    let mut statuses: Vec<_> = meter.download_log.iter().map(|download| download.status).collect();
+    statuses.sort();
+    assert_eq!(statuses, [None, Some(200), Some(200)]);
+    provider.stop().await
+}

@@ -1,0 +1,78 @@
+//! The pictures: made from the photo, different from one another, the same each time they are fetched.
+
+use std::collections::HashSet;
+
+use anyhow::Result;
+use image::RgbImage;
+use sandbox::Provider;
+use sandbox::provider::Settings;
+use serde_json::json;
+
+use crate::client::*;
+
+/// The mean difference of two pictures' values, 0 to 255.
+fn difference(a: &RgbImage, b: &RgbImage) -> u64 {
+    let sum: u64 = a.iter().zip(b.iter()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    sum / a.len() as u64
+}
+
+async fn fetch(urls: &[String]) -> Result<Vec<Vec<u8>>> {
+    let mut files = Vec::new();
+    for url in urls {
+        files.push(http().get(url).send().await?.error_for_status()?.bytes().await?.to_vec());
+    }
+    Ok(files)
+}
+
+#[tokio::test]
+async fn pictures_of_one_call_differ_and_stay_the_same() -> Result<()> {
+    let provider = Provider::start(Settings { image_px: 128, ..aggregator() }).await?;
+    let mut request = asks(&provider, "a garden", 10);
+    request["image"] = json!(provider.serve_photo("me.png", photo(), "image/png"));
+    let urls = urls(generations(&provider, &request)).await?;
+
+    let (once, twice) = (fetch(&urls).await?, fetch(&urls).await?);
+
+    assert_eq!(once, twice);
+    let pictures = once.iter().map(|bytes| picture(bytes)).collect::<Result<Vec<_>>>()?;
+    for (at, one) in pictures.iter().enumerate() {
+        for other in pictures.iter().skip(at + 1) {
+            assert!(difference(one, other) >= 5, "two pictures look the same");
+        }
+    }
+    provider.stop().await
+}
+
+#[tokio::test]
+async fn pictures_show_the_photo_they_were_made_from() -> Result<()> {
+    let provider = Provider::start(aggregator()).await?;
+    let plain = |colour: [u8; 3]| -> Result<Vec<u8>> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        RgbImage::from_pixel(64, 64, image::Rgb(colour)).write_to(&mut bytes, image::ImageFormat::Png)?;
+        Ok(bytes.into_inner())
+    };
+    let mut brightness = Vec::new();
+    for (name, colour) in [("dark.png", [20; 3]), ("light.png", [230; 3])] {
+        let mut request = asks(&provider, "x", 1);
+        request["image"] = json!(provider.serve_photo(name, plain(colour)?, "image/png"));
+        let files = fetch(&urls(generations(&provider, &request)).await?).await?;
+        let picture = picture(&files[0])?;
+        brightness.push(picture.get_pixel(32, 20).0.iter().map(|value| u32::from(*value)).sum::<u32>());
+    }
+    assert!(brightness[1] > brightness[0] + 100, "{brightness:?}");
+    provider.stop().await
+}
+
+#[tokio::test]
+async fn the_caption_tells_calls_and_prompts_apart() -> Result<()> {
+    let provider = Provider::start(Settings { image_px: 256, ..aggregator() }).await?;
+    let mut files = HashSet::new();
+    // Ten looks, and frames that repeat after a while: the same look and frame come again, but never the same caption.
+    for prompt in ["a garden", "by the sea"] {
+        for _ in 0..4 {
+            files.extend(fetch(&urls(generations(&provider, &asks(&provider, prompt, 2))).await?).await?);
+        }
+    }
+    assert_eq!(files.len(), 16);
+    provider.stop().await
+}

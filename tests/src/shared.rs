@@ -1,0 +1,76 @@
+//! What all tests of a binary share: one Temporal server and one Postgres. Each test has a namespace and a database of its own.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use sandbox::{Folder, Postgres, Temporal};
+use sea_orm::{ConnectionTrait, Database};
+use tokio::sync::OnceCell;
+
+/// Tests one binary may have. Namespaces are made at the start: a new one takes Temporal seconds to know.
+const NAMESPACES: usize = 300;
+/// A database with the schema applied, to copy.
+const TEMPLATE: &str = "darkroom_template";
+
+/// The shared servers. They end with the process: their guards see to it.
+pub(crate) struct Shared {
+    pub(crate) postgres: Postgres,
+    pub(crate) temporal: Temporal,
+    next: AtomicUsize,
+    #[expect(dead_code, reason = "holds the folder")]
+    folder: Folder,
+}
+
+static SHARED: OnceCell<Shared> = OnceCell::const_new();
+
+impl Shared {
+    /// The shared servers, started by whoever needs them first.
+    pub(crate) async fn get() -> &'static Shared {
+        SHARED.get_or_init(Shared::start).await
+    }
+
+    async fn start() -> Shared {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = Folder::create().unwrap();
+        let namespaces: Vec<String> = (0..NAMESPACES).map(|number| format!("t{number}")).collect();
+        let (data, state) = (folder.sub("postgres").unwrap(), folder.sub("temporal").unwrap());
+        let (postgres, temporal) =
+            tokio::join!(Postgres::start(&data), Temporal::start(&state, &namespaces, true));
+        let (postgres, temporal) = (postgres.unwrap(), temporal.unwrap());
+        let admin = Database::connect(postgres.url("postgres")).await.unwrap();
+        admin.execute_unprepared(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
+        let template = Database::connect(postgres.url(TEMPLATE)).await.unwrap();
+        migrations::up(&template).await.unwrap();
+        template.close().await.unwrap();
+        admin.close().await.unwrap();
+        Shared { postgres, temporal, next: AtomicUsize::new(0), folder }
+    }
+
+    /// A namespace nobody else uses.
+    pub(crate) fn namespace(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        assert!(number < NAMESPACES, "more stacks than namespaces: raise NAMESPACES");
+        format!("t{number}")
+    }
+
+    /// A database of that name with the schema applied, or empty.
+    pub(crate) async fn database(&self, name: &str, with_schema: bool) -> String {
+        // Postgres copies a template only while nobody else does.
+        static COPYING: Mutex<()> = Mutex::new(());
+        let url = self.postgres.url("postgres");
+        let template = if with_schema { TEMPLATE } else { "template0" };
+        let statement = format!("CREATE DATABASE {name} TEMPLATE {template}");
+        tokio::task::spawn_blocking(move || {
+            let _copying = COPYING.lock().unwrap_or_else(PoisonError::into_inner);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let admin = Database::connect(url).await.unwrap();
+                admin.execute_unprepared(&statement).await.unwrap();
+                admin.close().await.unwrap();
+            });
+        })
+        .await
+        .unwrap();
+        self.postgres.url(name)
+    }
+}

@@ -1,0 +1,226 @@
+//! One test's stack: a worker, an object store and a stand-in provider of its own; Temporal and Postgres shared.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use activities::storage::Storage;
+use client::{Client, Task};
+use futures::StreamExt;
+use sandbox::provider::Settings;
+use sandbox::{Dialect, Folder, ObjectStore, Provider, StoreKind};
+use worker::{Config, Worker};
+use workflows::types::{GenerateImagesOutput, Progress};
+
+use crate::given::{GivenTask, portrait};
+use crate::shared::Shared;
+
+/// Where the sample portrait lies in every stack's bucket.
+pub(crate) const PORTRAIT_KEY: &str = "uploads/portrait.jpg";
+/// How long anything awaited may take before the test is given up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A stack for one test.
+pub struct Stack {
+    /// The provider, its meter and its faults.
+    pub provider: Provider,
+    /// The object store.
+    pub store: ObjectStore,
+    /// The bucket, as the product sees it.
+    pub storage: Storage,
+    /// The database.
+    pub database: database::DatabaseConnection,
+    /// A client.
+    pub client: Client,
+    /// The configuration of its worker.
+    pub config: Config,
+    worker: Option<RunningWorker>,
+    #[expect(dead_code, reason = "holds the folder")]
+    folder: Folder,
+}
+
+/// What a stack is to be like.
+pub struct Builder {
+    provider: Settings,
+    store: StoreKind,
+    workers: bool,
+    configure: Box<dyn FnOnce(&mut Config)>,
+}
+
+impl Builder {
+    /// Changes how the provider behaves.
+    pub fn provider(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.provider);
+        self
+    }
+
+    /// OpenAI itself instead of an aggregator.
+    pub fn openai(mut self) -> Self {
+        let Settings { dialect, model, .. } = Settings::openai();
+        self.provider = Settings { dialect, model, ..self.provider };
+        self
+    }
+
+    /// The stricter S3 server.
+    pub fn strict_store(mut self) -> Self {
+        self.store = StoreKind::Versity;
+        self
+    }
+
+    /// Nobody works.
+    pub fn without_worker(mut self) -> Self {
+        self.workers = false;
+        self
+    }
+
+    /// Changes the worker's configuration.
+    pub fn configure(mut self, change: impl FnOnce(&mut Config) + 'static) -> Self {
+        self.configure = Box::new(change);
+        self
+    }
+
+    /// Starts it.
+    pub async fn start(self) -> Stack {
+        let shared = Shared::get().await;
+        let namespace = shared.namespace();
+        let database_url = shared.database(&format!("darkroom_{namespace}"), true).await;
+        let folder = Folder::create().unwrap();
+        let store = ObjectStore::start(self.store, &folder.sub("s3").unwrap()).await.unwrap();
+        let provider = Provider::start(self.provider).await.unwrap();
+        let settings = provider.settings();
+        let preset = match settings.dialect {
+            Dialect::Aggregator => "aggregator",
+            Dialect::OpenAi => "openai",
+        };
+        let environment = [
+            ("DATABASE_URL", database_url),
+            ("TEMPORAL_ADDRESS", shared.temporal.address()),
+            ("TEMPORAL_NAMESPACE", namespace),
+            ("AWS_ENDPOINT_URL_S3", store.endpoint()),
+            ("AWS_ACCESS_KEY_ID", store.access_key().into()),
+            ("AWS_SECRET_ACCESS_KEY", store.secret_key().into()),
+            ("DARKROOM_STORAGE__BUCKET", store.bucket().into()),
+            ("DARKROOM_PROVIDER__PRESET", preset.into()),
+            ("DARKROOM_PROVIDER__BASE_URL", provider.base_url()),
+            ("DARKROOM_PROVIDER__API_KEY", settings.api_key),
+            ("DARKROOM_PROVIDER__MODEL", settings.model),
+            ("DARKROOM_FETCH__ALLOW_HOSTS", "127.0.0.1".into()),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value));
+        let mut config = Config::read(None, environment).unwrap();
+        (self.configure)(&mut config);
+        let storage = Storage::new(&config.storage);
+        storage.put(PORTRAIT_KEY, "image/jpeg", portrait().into()).await.unwrap();
+        Stack {
+            client: Client::connect(&config.temporal).await.unwrap(),
+            database: database::connect(&config.database, 2).await.unwrap(),
+            worker: if self.workers { Some(RunningWorker::start(&config)) } else { None },
+            provider,
+            store,
+            storage,
+            config,
+            folder,
+        }
+    }
+}
+
+impl Stack {
+    /// A stack with an aggregator whose calls and downloads take almost no time.
+    pub async fn start() -> Stack {
+        Self::with().start().await
+    }
+
+    /// A stack to be changed before it starts.
+    pub fn with() -> Builder {
+        let provider = Settings {
+            batch_ms: 20,
+            download_ms: 2,
+            image_px: 96,
+            idempotency_header: None,
+            ..Settings::aggregator()
+        };
+        Builder { provider, store: StoreKind::InProcess, workers: true, configure: Box::new(|_| {}) }
+    }
+
+    /// Starts a task.
+    pub async fn begin(&self, task: &GivenTask) -> Task {
+        self.client.start(&task.0).await.unwrap()
+    }
+
+    /// Runs a task to its end.
+    pub async fn run(&self, task: &GivenTask) -> GenerateImagesOutput {
+        self.result(&self.begin(task).await).await.unwrap()
+    }
+
+    /// Waits for a task's end.
+    pub async fn result(&self, task: &Task) -> Result<GenerateImagesOutput, client::Error> {
+        tokio::time::timeout(PATIENCE, task.result()).await.expect("the task doesn't end")
+    }
+
+    /// Waits until a task's progress meets a condition.
+    pub async fn wait_until(&self, task: &Task, condition: impl Fn(&Progress) -> bool) -> Progress {
+        let looks = task.watch(Duration::from_millis(20));
+        let met = looks.filter_map(|look| futures::future::ready(look.ok().filter(|look| condition(look))));
+        let mut met = std::pin::pin!(met);
+        tokio::time::timeout(PATIENCE, met.next())
+            .await
+            .expect("the condition isn't met")
+            .expect("the task has ended")
+    }
+
+    /// The address of Temporal's frontend.
+    pub fn temporal(&self) -> &client::Settings {
+        &self.config.temporal
+    }
+
+    /// Starts a worker, where none runs.
+    pub fn start_worker(&mut self) {
+        self.worker = Some(RunningWorker::start(&self.config));
+    }
+
+    /// Stops the worker as SIGTERM would.
+    pub fn stop_worker(&mut self) {
+        drop(self.worker.take());
+    }
+}
+
+/// A worker on a thread of its own: its futures don't move between threads.
+struct RunningWorker {
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl RunningWorker {
+    fn start(config: &Config) -> Self {
+        let config = config.clone();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut worker = Worker::new(&config).await.unwrap();
+                let shut_down = worker.shutdown_handle();
+                let stopping = async {
+                    let _ = stopped.await;
+                    shut_down();
+                };
+                let (result, ()) = tokio::join!(worker.run(), stopping);
+                result.unwrap();
+            });
+        });
+        Self { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for RunningWorker {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            if !std::thread::panicking() {
+                ended.expect("the worker failed");
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The environment's overlay: `DARKROOM_<SECTION>__<KEY>`, and the names other programs use for the same.
+
+use figment::Figment;
+use figment::value::{Dict, Tag, Value};
+
+use super::Error;
+
+/// Names other programs use, in ascending order of precedence, and their keys.
+const USUAL: [(&str, &str); 15] = [
+    ("DATABASE_URL", "database.url"),
+    ("TEMPORAL_ADDRESS", "temporal.address"),
+    ("TEMPORAL_NAMESPACE", "temporal.namespace"),
+    ("TEMPORAL_API_KEY", "temporal.api_key"),
+    ("TEMPORAL_TLS", "temporal.tls"),
+    ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", "temporal.tls_ca_path"),
+    ("TEMPORAL_TLS_CLIENT_CERT_PATH", "temporal.tls_cert_path"),
+    ("TEMPORAL_TLS_CLIENT_KEY_PATH", "temporal.tls_key_path"),
+    ("TEMPORAL_TLS_SERVER_NAME", "temporal.tls_server_name"),
+    ("AWS_ENDPOINT_URL", "storage.endpoint_url"),
+    ("AWS_ENDPOINT_URL_S3", "storage.endpoint_url"),
+    ("AWS_REGION", "storage.region"),
+    ("AWS_ACCESS_KEY_ID", "storage.access_key_id"),
+    ("AWS_SECRET_ACCESS_KEY", "storage.secret_access_key"),
+    ("RUST_LOG", "worker.log"),
+];
+
+/// Variables that are not settings: where to find the file, and what the scripts and the sandbox use.
+const OURS: [&str; 4] = ["DARKROOM_CONFIG", "DARKROOM_CACHE", "DARKROOM_TEMPORAL", "DARKROOM_POSTGRES_BIN"];
+
+/// Settings from the environment, in ascending order of precedence.
+pub(super) struct Environment(Vec<(Variable, Value)>);
+
+struct Variable {
+    name: String,
+    key: String,
+}
+
+impl Environment {
+    /// Takes each setting in the type its key has in `under`: a key made of digits stays text.
+    pub(super) fn new(
+        under: &Figment,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Error> {
+        let mut settings = Vec::new();
+        for (name, text) in variables {
+            let usual = USUAL.iter().position(|(usual, _)| *usual == name);
+            let (precedence, key) = match (usual, name.strip_prefix("DARKROOM_")) {
+                (Some(position), _) => (position, USUAL[position].1.to_owned()),
+                (None, Some(path)) if !OURS.contains(&name.as_str()) => {
+                    (USUAL.len(), path.to_lowercase().replace("__", "."))
+                }
+                _ => continue,
+            };
+            let value = typed(under.find_value(&key).ok(), &text)
+                .map_err(|wanted| Error(format!("{key}: expected {wanted}, found `{text}` in {name}")))?;
+            settings.push((precedence, Variable { name, key }, value));
+        }
+        settings.sort_by(|(a, x, _), (b, y, _)| (a, &x.name).cmp(&(b, &y.name)));
+        Ok(Self(settings.into_iter().map(|(_, variable, value)| (variable, value)).collect()))
+    }
+
+    pub(super) fn merge_into(self, mut figment: Figment) -> Figment {
+        for (variable, value) in self.0 {
+            figment = figment.merge(One { variable, value });
+        }
+        figment
+    }
+}
+
+/// `text` as a value of the type that `default` has.
+fn typed(default: Option<Value>, text: &str) -> Result<Value, &'static str> {
+    let trimmed = text.trim();
+    Ok(match default {
+        Some(Value::String(..)) => Value::from(text),
+        Some(Value::Bool(..)) => match trimmed {
+            "true" | "1" => Value::from(true),
+            "false" | "0" | "" => Value::from(false),
+            _ => return Err("true or false"),
+        },
+        Some(Value::Num(_, number)) if number.to_f64().is_some() && number.to_i128().is_none() => {
+            Value::from(trimmed.parse::<f64>().map_err(|_| "a number")?)
+        }
+        Some(Value::Num(..)) => Value::from(trimmed.parse::<i64>().map_err(|_| "a whole number")?),
+        Some(Value::Array(..)) => {
+            let entries = trimmed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+            Value::from(entries.map(Value::from).collect::<Vec<Value>>())
+        }
+        // Not among the defaults: an option of the provider's, or a key that will be refused by name.
+        Some(Value::Char(..) | Value::Empty(..) | Value::Dict(..)) | None => {
+            trimmed.parse::<i64>().map(Value::from).unwrap_or_else(|_| Value::from(text))
+        }
+    })
+}
+
+/// One setting, with its variable's name for error messages.
+struct One {
+    variable: Variable,
+    value: Value,
+}
+
+impl figment::Provider for One {
+    fn metadata(&self) -> figment::Metadata {
+        figment::Metadata::named(format!("the environment variable {}", self.variable.name))
+    }
+
+    fn data(&self) -> Result<figment::value::Map<figment::Profile, Dict>, figment::Error> {
+        let mut path: Vec<&str> = self.variable.key.split('.').collect();
+        let mut value = self.value.clone();
+        while let Some(key) = path.pop() {
+            value = Value::Dict(Tag::Default, Dict::from([(key.to_owned(), value)]));
+        }
+        let dict = value.into_dict().unwrap_or_default();
+        Ok(figment::Profile::Default.collect(dict))
+    }
+}

@@ -1,0 +1,148 @@
+//! What makes no sense, told before anything starts.
+
+use secrecy::ExposeSecret;
+use workflows::options::MAX_PROVIDER_CALL;
+
+use super::{Config, Error, Role};
+
+impl Config {
+    /// Checks that a worker can run with this. The error names the key, what is wrong and a legal value.
+    pub fn validate(&self) -> Result<(), Error> {
+        let roles = &self.worker.roles;
+        let provider = &self.provider;
+        let mut checks = Checks::default();
+
+        checks.that(!roles.is_empty(), "worker.roles", "is empty", r#"["tasks", "generate", "transfer"]"#);
+        checks.within("worker.shutdown_grace_s", self.worker.shutdown_grace_s, 0..=3600);
+        checks.that(
+            self.temporal.tls_cert_path.as_os_str().is_empty()
+                == self.temporal.tls_key_path.as_os_str().is_empty(),
+            "temporal.tls_cert_path",
+            "and temporal.tls_key_path go together, but only one is set",
+            "the paths of both PEM files",
+        );
+
+        checks.database(self);
+        checks.within("database.statement_timeout_ms", self.database.statement_timeout_ms, 100..=600_000);
+        checks.within("database.acquire_timeout_ms", self.database.acquire_timeout_ms, 100..=600_000);
+        checks.within("database.max_connections", self.database.max_connections.into(), 0..=10_000);
+
+        let storage = &self.storage;
+        checks.that(
+            storage.endpoint_url.is_empty() || is_http(&storage.endpoint_url),
+            "storage.endpoint_url",
+            "is not an http(s) URL",
+            "https://<account>.r2.cloudflarestorage.com (also: AWS_ENDPOINT_URL_S3)",
+        );
+        checks.given("storage.bucket", &storage.bucket, "the name of an existing bucket");
+        let (id, secret) = (storage.access_key_id.expose_secret(), storage.secret_access_key.expose_secret());
+        checks.given("storage.access_key_id", id, "the key's id (also: AWS_ACCESS_KEY_ID)");
+        checks.given("storage.secret_access_key", secret, "the key's secret (also: AWS_SECRET_ACCESS_KEY)");
+        checks.within("storage.request_timeout_ms", storage.request_timeout_ms, 100..=280_000);
+
+        let id_like = |text: &str| {
+            !text.is_empty()
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        };
+        checks.that(id_like(&provider.route), "provider.route", "is not a name", "default");
+        if roles.contains(&Role::Generate) {
+            checks.that(
+                is_http(&provider.base_url),
+                "provider.base_url",
+                if provider.base_url.is_empty() { "is empty" } else { "is not an http(s) URL" },
+                "https://api.openai.com/v1",
+            );
+            checks.given("provider.api_key", provider.api_key.expose_secret(), "the account's key");
+            checks.given("provider.model", &provider.model, "a model id such as gemini-2.5-flash-image");
+        }
+        checks.within("provider.images_per_call", provider.images_per_call().into(), 1..=10);
+        checks.within("provider.timeout_s", provider.timeout_s, 1..=MAX_PROVIDER_CALL.as_secs());
+        for (key, price) in [
+            ("provider.price_per_call_usd", provider.price_per_call_usd),
+            ("provider.price_per_image_usd", provider.price_per_image_usd),
+        ] {
+            checks.that((0.0..1_000.0).contains(&price), key, "is not a price", "0.039");
+        }
+
+        let fetch = &self.fetch;
+        checks.within("fetch.connect_timeout_ms", fetch.connect_timeout_ms, 100..=60_000);
+        checks.within("fetch.read_timeout_ms", fetch.read_timeout_ms, 100..=60_000);
+        checks.within("fetch.total_timeout_ms", fetch.total_timeout_ms, 100..=50_000);
+        checks.within("fetch.max_photo_bytes", fetch.max_photo_bytes, 1_024..=(50 << 20));
+        checks.within("fetch.max_image_bytes", fetch.max_image_bytes, 1_024..=(50 << 20));
+
+        checks.within("tasks.workflow_slots", self.tasks.workflow_slots as u64, 2..=10_000);
+        checks.within("tasks.slots", self.tasks.slots as u64, 1..=1_000);
+        checks.within("generate.slots", self.generate.slots as u64, 1..=10_000);
+        checks.within("generate.batch_size", self.generate.batch_size.into(), 1..=5);
+        checks.that(
+            (0.0..=100_000.0).contains(&self.generate.calls_per_second),
+            "generate.calls_per_second",
+            "is not a rate",
+            "0 (no limit) or calls a second such as 2.5",
+        );
+        checks.within("transfer.slots", self.transfer.slots as u64, 1..=10_000);
+        checks.given("beautify.prompt", &self.beautify.prompt, "what the retouching is asked for");
+
+        checks.that(!self.plans.is_empty(), "plans", "has no plan", "[plans.free] with images = 2");
+        for (name, plan) in &self.plans {
+            let key = |setting: &str| format!("plans.{name}.{setting}");
+            checks.within(&key("images"), plan.images.into(), 1..=1_000);
+            checks.within(&key("priority"), plan.priority.into(), 1..=5);
+            // Temporal's own range.
+            checks.that((0.001..=1_000.0).contains(&plan.weight), &key("weight"), "is out of range", "1.0");
+        }
+        checks.end()
+    }
+
+    /// Checks what a command that only talks to the database needs.
+    pub fn validate_database(&self) -> Result<(), Error> {
+        let mut checks = Checks::default();
+        checks.database(self);
+        checks.end()
+    }
+}
+
+fn is_http(url: &str) -> bool {
+    url.strip_prefix("http://").or(url.strip_prefix("https://")).is_some_and(|rest| !rest.is_empty())
+}
+
+/// Collects everything that is wrong, so that it is mended in one go.
+#[derive(Default)]
+struct Checks(Vec<String>);
+
+impl Checks {
+    fn that(&mut self, good: bool, key: &str, wrong: &str, legal: &str) {
+        if !good {
+            self.0.push(format!("{key} {wrong}; set it to {legal} (or {})", variable(key)));
+        }
+    }
+
+    fn given(&mut self, key: &str, value: &str, legal: &str) {
+        self.that(!value.trim().is_empty(), key, "is empty", legal);
+    }
+
+    fn within(&mut self, key: &str, value: u64, range: std::ops::RangeInclusive<u64>) {
+        let legal = format!("a number from {} to {}", range.start(), range.end());
+        self.that(range.contains(&value), key, &format!("is {value}"), &legal);
+    }
+
+    fn database(&mut self, config: &Config) {
+        let url = config.database.url.expose_secret();
+        self.that(
+            url.starts_with("postgres://") || url.starts_with("postgresql://"),
+            "database.url",
+            if url.is_empty() { "is empty" } else { "is not a Postgres URL" },
+            "postgres://user:password@host:5432/darkroom (also: DATABASE_URL)",
+        );
+    }
+
+    fn end(self) -> Result<(), Error> {
+        if self.0.is_empty() { Ok(()) } else { Err(Error(self.0.join("\n  "))) }
+    }
+}
+
+/// The variable that sets a key.
+fn variable(key: &str) -> String {
+    format!("DARKROOM_{}", key.to_uppercase().replace('.', "__"))
+}

@@ -1,0 +1,174 @@
+//! Input that always decodes, and the checks that need nothing but the input itself.
+//!
+//! Input that doesn't decode would leave a workflow hanging: the SDK can't create it, and Temporal retries the workflow
+//! task for ever. So every JSON decodes, and what is wrong with it fails the workflow in its first line.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::keys;
+use crate::types::GenerateImagesInput;
+
+/// A `T`, or why what was sent is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Checked<T> {
+    /// It decoded.
+    Decoded(T),
+    /// It did not, for this reason.
+    Undecodable(String),
+}
+
+impl<T> From<T> for Checked<T> {
+    fn from(value: T) -> Self {
+        Checked::Decoded(value)
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Checked<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        Ok(match serde_json::from_value(value) {
+            Ok(decoded) => Checked::Decoded(decoded),
+            Err(error) => Checked::Undecodable(error.to_string()),
+        })
+    }
+}
+
+/// Characters a prompt may have: what OpenAI's Images API takes.
+pub(crate) const MAX_PROMPT_CHARS: usize = 32_000;
+/// Prompts a task may have.
+pub(crate) const MAX_PROMPTS: usize = 1_000;
+/// Bytes of a task id, and of a user id (which is Temporal's limit for a fairness key).
+pub(crate) const MAX_ID_BYTES: usize = 64;
+/// Bytes of the photo's URL or object key (S3's limit for a key; enough for a signed URL's path and query).
+pub(crate) const MAX_PHOTO_BYTES: usize = 4_096;
+
+impl Checked<GenerateImagesInput> {
+    /// The input if it can be worked with; else what is wrong, where, and what would be right.
+    pub fn validate(&self, workflow_id: &str) -> Result<&GenerateImagesInput, String> {
+        let input = match self {
+            Checked::Decoded(input) => input,
+            Checked::Undecodable(why) => {
+                return Err(format!(
+                    "the input is not a generate_images input: {why}. Expected an object \
+                     {{task_id, user_id, plan, prompt or prompts, photo}}"
+                ));
+            }
+        };
+        input.validate()?;
+        let expected = keys::workflow_id(&input.task_id);
+        if workflow_id != expected {
+            return Err(format!(
+                "task_id `{}` must be started under the workflow id `{expected}`, not `{workflow_id}`: \
+                 the id is what keeps a task from being done twice",
+                input.task_id
+            ));
+        }
+        Ok(input)
+    }
+}
+
+impl GenerateImagesInput {
+    /// Checks all that needs no configuration and no I/O. The error names the field and a legal value.
+    pub fn validate(&self) -> Result<(), String> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if self.task_id.is_empty() || self.task_id.len() > MAX_ID_BYTES || !self.task_id.bytes().all(legal) {
+            return Err(format!(
+                "task_id {} is not an id: use 1–{MAX_ID_BYTES} of A–Z a–z 0–9 _ -",
+                excerpt(&self.task_id)
+            ));
+        }
+        if self.user_id.is_empty()
+            || self.user_id.len() > MAX_ID_BYTES
+            || self.user_id.chars().any(char::is_control)
+        {
+            return Err(format!(
+                "user_id {} is not an id: use 1–{MAX_ID_BYTES} bytes without control characters",
+                excerpt(&self.user_id)
+            ));
+        }
+        if self.plan.is_empty() {
+            return Err("plan is empty: name a configured plan, such as `free`".into());
+        }
+        self.validate_prompts()?;
+        self.validate_photo()
+    }
+
+    fn validate_prompts(&self) -> Result<(), String> {
+        if self.prompt.is_some() && !self.prompts.is_empty() {
+            return Err("both prompt and prompts are given: give one of them".into());
+        }
+        let prompts = self.all_prompts();
+        if prompts.is_empty() {
+            return Err("neither prompt nor prompts is given: give one of them".into());
+        }
+        if prompts.len() > MAX_PROMPTS {
+            return Err(format!("prompts has {} entries: {MAX_PROMPTS} at most", prompts.len()));
+        }
+        for (position, prompt) in prompts.iter().enumerate() {
+            let field = if self.prompt.is_some() { "prompt".into() } else { format!("prompts[{position}]") };
+            if prompt.trim().is_empty() {
+                return Err(format!("{field} is empty: say what the images should show"));
+            }
+            let chars = prompt.chars().count();
+            if chars > MAX_PROMPT_CHARS {
+                return Err(format!("{field} has {chars} characters: {MAX_PROMPT_CHARS} at most"));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_photo(&self) -> Result<(), String> {
+        if self.photo.is_empty() || self.photo.len() > MAX_PHOTO_BYTES {
+            return Err(format!(
+                "photo is {} bytes long: give an http(s) URL or an object key of 1–{MAX_PHOTO_BYTES} bytes",
+                self.photo.len()
+            ));
+        }
+        match self.photo.split_once("://") {
+            None if self.photo.starts_with('/') || self.photo.chars().any(char::is_control) => {
+                Err(format!("photo {} is neither an http(s) URL nor an object key", excerpt(&self.photo)))
+            }
+            None | Some(("http" | "https", _)) => Ok(()),
+            Some((scheme, _)) => {
+                Err(format!("photo has the scheme {}: use http or https, or an object key", excerpt(scheme)))
+            }
+        }
+    }
+
+    /// The prompts, whichever field they came in.
+    pub fn all_prompts(&self) -> Vec<&str> {
+        self.prompt.as_deref().into_iter().chain(self.prompts.iter().map(String::as_str)).collect()
+    }
+
+    /// Whether the photo is a URL; else it is an object key.
+    pub fn photo_is_url(&self) -> bool {
+        self.photo.contains("://")
+    }
+
+    /// Names of the fields in which the two inputs differ. Empty: they ask for the same.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let mut fields = Vec::new();
+        let mut compare = |field: &'static str, same: bool| {
+            if !same {
+                fields.push(field);
+            }
+        };
+        compare("task_id", self.task_id == other.task_id);
+        compare("user_id", self.user_id == other.user_id);
+        compare("plan", self.plan == other.plan);
+        compare("prompts", self.all_prompts() == other.all_prompts());
+        compare("photo", self.photo == other.photo);
+        fields
+    }
+}
+
+/// At most 40 characters of what somebody sent, quoted, for a message.
+fn excerpt(text: &str) -> String {
+    let mut short: String = text.chars().take(40).flat_map(char::escape_debug).collect();
+    if text.chars().nth(40).is_some() {
+        short.push('…');
+    }
+    format!("`{short}`")
+}

@@ -1,0 +1,47 @@
+//! Ids and object keys. All derive from the task id, so that a second attempt writes the same bytes to the same place.
+
+/// Workflow id of a task.
+pub fn workflow_id(task_id: &str) -> String {
+    format!("task-{task_id}")
+}
+
+/// Prefix of all that a task keeps in the bucket.
+pub fn task_prefix(task_id: &str) -> String {
+    format!("tasks/{task_id}/")
+}
+
+/// The checked photo.
+pub fn photo(task_id: &str) -> String {
+    format!("tasks/{task_id}/photo")
+}
+
+/// The retouched photo, the reference of all images.
+pub fn beautified(task_id: &str) -> String {
+    format!("tasks/{task_id}/beautified")
+}
+
+/// Image `index` (from 0).
+pub fn image(task_id: &str, index: u32) -> String {
+    format!("tasks/{task_id}/images/{index:03}")
+}
+
+/// Prefix of a task's staged bytes; `insert` removes what is left under it.
+pub fn staging_prefix(task_id: &str) -> String {
+    format!("staging/{task_id}/")
+}
+
+/// Image `position` (from 0) of the answer to one call, where the provider answers with bytes.
+pub fn staged(task_id: &str, call: &str, position: usize) -> String {
+    format!("staging/{task_id}/{call}/{position}")
+}
+
+/// Name of one provider call within its task, such as `3` or, for the second call of the same batch, `3.2`.
+/// Also the part of an activity id after its step: `generate-3.2`.
+pub fn call(batch: u32, part: u32) -> String {
+    if part == 1 { batch.to_string() } else { format!("{batch}.{part}") }
+}
+
+/// Name of a call that retouches the photo: `beautify`, and `beautify.2` where the first left no image.
+pub fn beautify_call(part: u32) -> String {
+    if part == 1 { "beautify".into() } else { format!("beautify.{part}") }
+}

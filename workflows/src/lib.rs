@@ -1,0 +1,18 @@
+//! The contract of Darkroom and its deterministic code: types, declared activities, workflows. No I/O.
+//!
+//! Everything another program sees of a task is named here: the workflow type `generate_images`, its input and output,
+//! the query `progress`, the activities, the task queues and the ids. Wire names are explicit, snake_case and frozen;
+//! `tests/contract` pins the JSON of every type.
+
+pub mod activities;
+pub mod failure;
+pub mod generate_images;
+mod input;
+pub mod keys;
+pub mod options;
+pub mod plan;
+pub mod task_queue;
+pub mod types;
+
+pub use generate_images::GenerateImages;
+pub use input::Checked;

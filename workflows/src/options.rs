@@ -1,0 +1,111 @@
+//! Per activity: timeouts, retry policy, heartbeat, queue, priority. Chosen from what the activity waits for.
+
+use std::time::Duration;
+
+use temporalio_common::{ActivityCloseTimeouts, Priority, RetryPolicy};
+use temporalio_workflow::{ActivityCancellationType, ActivityOptions, WorkflowCancellationToken};
+
+use crate::task_queue;
+use crate::types::PlanSpec;
+
+/// How long a task may take in all, waiting included. What isn't made by then is recorded as missing.
+pub const TASK_DEADLINE: Duration = Duration::from_secs(23 * 3600);
+/// Execution timeout every start should carry. Beyond the deadline, so that a task still records what it has.
+pub const EXECUTION_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// The longest a provider call may be configured to take. `paid_call` leaves time around it.
+pub const MAX_PROVIDER_CALL: Duration = Duration::from_secs(300);
+
+/// What is common to a task's activities.
+#[derive(Debug, Clone)]
+pub(crate) struct Common {
+    /// Time left until the task's deadline.
+    pub(crate) remaining: Duration,
+    /// Place in the queues; `None` takes the workflow's.
+    pub(crate) priority: Option<Priority>,
+}
+
+/// A task's place in the queues: its plan's priority; among equals, users take turns.
+pub fn priority(plan: &PlanSpec, user_id: &str) -> Priority {
+    Priority::builder()
+        .priority_key(plan.priority)
+        .fairness_key(user_id.to_owned())
+        .fairness_weight(plan.weight)
+        .build()
+}
+
+/// Waits for the photo's host, the store and the database: a download of 30 s at most, so 60 s an attempt. Tried again until
+/// the deadline: what can't get better fails without a retry.
+pub(crate) fn prepare(common: Common) -> ActivityOptions {
+    let mut options = within(&common, Duration::from_secs(60));
+    options.activity_id = Some("prepare".into());
+    options.summary = Some("prepare · check the input, fetch the photo".into());
+    options.priority = common.priority;
+    options.heartbeat_timeout = Some(Duration::from_secs(5));
+    options.cancellation_type = ActivityCancellationType::WaitCancellationCompleted;
+    options.retry_policy = Some(retry(Duration::from_secs(1), Duration::from_secs(30)));
+    options
+}
+
+/// Waits for the provider, up to 300 s by configuration; the rest is reading the reference and staging the answer.
+///
+/// Heartbeat timeout 5 s: a killed worker costs that much, and a stall of Temporal shorter than it costs no second payment.
+/// Cancellation waits for the call, which is paid for. Tried again until the deadline: an outage of an hour is waited out.
+pub(crate) fn paid_call(common: Common, route: &str, id: String, summary: String) -> ActivityOptions {
+    let mut options = within(&common, MAX_PROVIDER_CALL + Duration::from_secs(30));
+    options.activity_id = Some(id);
+    options.summary = Some(summary);
+    options.task_queue = Some(task_queue::generate(route));
+    options.priority = common.priority;
+    options.heartbeat_timeout = Some(Duration::from_secs(5));
+    options.cancellation_type = ActivityCancellationType::WaitCancellationCompleted;
+    options.retry_policy = Some(retry(Duration::from_secs(1), Duration::from_secs(30)));
+    options
+}
+
+/// Waits for a few downloads and uploads. May be repeated freely, so it is noticed quickly when its worker has died.
+/// A cancel does not reach it: what is generated is paid for, and is kept.
+pub(crate) fn transfer(
+    common: Common,
+    detached: &WorkflowCancellationToken,
+    id: String,
+    summary: String,
+) -> ActivityOptions {
+    let mut options = within(&common, Duration::from_secs(300));
+    options.activity_id = Some(id);
+    options.summary = Some(summary);
+    options.task_queue = Some(task_queue::TRANSFER.into());
+    options.priority = common.priority;
+    options.heartbeat_timeout = Some(Duration::from_secs(2));
+    options.cancellation_token = Some(detached.clone());
+    options.retry_policy = Some(retry(Duration::from_millis(250), Duration::from_secs(15)));
+    options
+}
+
+/// Waits for the database and the store's clean-up. Neither a cancel nor the deadline reaches it: the task's end is
+/// recorded, however late.
+pub(crate) fn insert(
+    priority: Option<Priority>,
+    detached: &WorkflowCancellationToken,
+    summary: String,
+) -> ActivityOptions {
+    let mut options = ActivityOptions::start_to_close_timeout(Duration::from_secs(30));
+    options.activity_id = Some("insert".into());
+    options.summary = Some(summary);
+    options.priority = priority;
+    options.cancellation_token = Some(detached.clone());
+    options.retry_policy = Some(retry(Duration::from_millis(250), Duration::from_secs(15)));
+    options
+}
+
+/// `attempt` for each attempt, and for all of them what is left until the task's deadline.
+fn within(common: &Common, attempt: Duration) -> ActivityOptions {
+    let schedule_to_close = common.remaining.max(Duration::from_secs(1));
+    let start_to_close = attempt.min(schedule_to_close);
+    let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose { schedule_to_close, start_to_close };
+    ActivityOptions::with_close_timeouts(timeouts).build()
+}
+
+/// Doubling from `first` to `most`, without a limit of attempts: activities say themselves what isn't worth another.
+fn retry(first: Duration, most: Duration) -> RetryPolicy {
+    RetryPolicy::builder().initial_interval(first).maximum_interval(most).build()
+}
