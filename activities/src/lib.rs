@@ -11,8 +11,8 @@ mod insert;
 mod photo;
 mod prepare;
 pub mod provider;
-pub mod storage;
 mod steps;
+pub mod storage;
 mod transfer;
 
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
 //! The user's photo: is it one, and if so, in the one form that the rest of the system knows.
 //!
 //! Anything may come as a "photo". It is decoded here, once, before anything is paid: the user hears at once what is
-//! wrong with it, and no provider is sent what it would refuse. What goes on is a JPEG made here: upright, of a bounded
-//! size, and without its metadata (the place it was taken at, the camera's serial number, a thumbnail of what was cropped
-//! away). Only the colour profile stays, without which colours would shift.
+//! wrong with it, and no provider is sent what it would refuse. What goes on is a JPEG made here: upright, of a
+//! bounded size, and without its metadata (the place it was taken at, the camera's serial number, a thumbnail of what
+//! was cropped away). Only the colour profile stays, without which colours would shift.
 
 mod kind;
 
@@ -85,21 +85,22 @@ pub(crate) enum Unusable {
 /// Decodes the photo and makes of it the JPEG that goes on.
 ///
 /// Blocks for up to seconds and takes up to some 600 MB (a photo of 50 megapixels), so: `spawn_blocking`, few at once.
-/// The same bytes give the same result.
+/// The same bytes give the same result. A panic would be a bug of a decoder, and come again with the same bytes.
 pub(crate) fn check(bytes: &[u8]) -> Result<CheckedPhoto, Unusable> {
     let found = image_file::inspect(bytes).map_err(|broken| unusable(broken, bytes))?;
     // From the header alone: a file of 100 bytes may claim 50,000 × 50,000 pixels.
     check_size(found.width, found.height)?;
-    let (pixels, profile, orientation) = decode(bytes, found.content_type).map_err(|error| match error {
-        ImageError::Limits(_) => {
+    let (pixels, profile, orientation) = decode(bytes, found.content_type).map_err(|error| {
+        if matches!(error, ImageError::Limits(_)) {
             Unusable::TooLarge { pixels: u64::from(found.width) * u64::from(found.height) }
+        } else {
+            Unusable::Broken { why: error.to_string() }
         }
-        other => Unusable::Broken { why: other.to_string() },
     })?;
     check_size(pixels.width(), pixels.height())?;
 
-    // Transparency goes first, or scaling would mix the colours of what can't be seen into the edges; turning last, when
-    // there is least to turn.
+    // Transparency goes first, or scaling would mix the colours of what can't be seen into the edges; turning last,
+    // when there is least to turn.
     let mut image = DynamicImage::ImageRgb8(on_white(pixels));
     if image.width().max(image.height()) > RESULT_SIDE {
         image = image.resize(RESULT_SIDE, RESULT_SIDE, FilterType::Lanczos3);

@@ -89,9 +89,13 @@ async fn checked_photo(
         reach.storage.get(&request.photo, limit).await.map_err(Failure::of_photo_key)?
     };
     // Decoding takes up to a second of CPU.
-    let checked = tokio::task::spawn_blocking(move || photo::check(&bytes)).await;
-    let checked = checked.map_err(|error| {
-        Failure::new(FailureKind::Internal, Retry::Backoff, format!("checking the photo broke off: {error}"))
-    })?;
-    Ok(checked?)
+    match tokio::task::spawn_blocking(move || photo::check(&bytes)).await {
+        Ok(checked) => Ok(checked?),
+        // The same bytes would do it again.
+        Err(error) if error.is_panic() => Err(Failure::invalid_input("photo: it can't be decoded")),
+        Err(error) => {
+            let message = format!("checking the photo broke off: {error}");
+            Err(Failure::new(FailureKind::Internal, Retry::Backoff, message))
+        }
+    }
 }

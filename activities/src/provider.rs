@@ -114,6 +114,8 @@ pub(crate) struct Call<'a> {
     pub(crate) prompt: &'a str,
     /// How many images.
     pub(crate) images: u32,
+    /// How they are asked to come back.
+    pub(crate) answer: AnswerFormat,
     /// The reference image: a JPEG, PNG or WebP.
     pub(crate) reference: Bytes,
     /// The same for every attempt at this call, and for no other call.

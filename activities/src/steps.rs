@@ -24,7 +24,7 @@ impl Activities {
         ctx: ActivityContext,
         input: PrepareInput,
     ) -> Result<PrepareOutput, ActivityError> {
-        Ok(heartbeat::during(&ctx, prepare::prepare(&self, &ctx, input)).await?)
+        Ok(heartbeat::during(&ctx, Box::pin(prepare::prepare(&self, &ctx, input))).await?)
     }
 
     /// See `beautify.rs`.
@@ -37,7 +37,7 @@ impl Activities {
         if ctx.is_cancelled() {
             return Err(ActivityError::cancelled());
         }
-        Ok(heartbeat::during(&ctx, beautify::beautify(&self, &ctx, input)).await?)
+        Ok(heartbeat::during(&ctx, Box::pin(beautify::beautify(&self, &ctx, input))).await?)
     }
 
     /// See `generate.rs`.
@@ -50,7 +50,7 @@ impl Activities {
         if ctx.is_cancelled() {
             return Err(ActivityError::cancelled());
         }
-        Ok(heartbeat::during(&ctx, generate::generate(&self, &ctx, input)).await?)
+        Ok(heartbeat::during(&ctx, Box::pin(generate::generate(&self, &ctx, input))).await?)
     }
 
     /// See `transfer.rs`.

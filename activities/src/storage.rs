@@ -108,7 +108,10 @@ impl Storage {
     /// Checks that the bucket is there and may be listed.
     pub async fn check(&self) -> Result<(), Error> {
         let request = self.client.list_objects_v2().bucket(&self.bucket).max_keys(1);
-        request.send().await.map_err(|error| unavailable(format!("list bucket `{}`", self.bucket), &error))?;
+        request
+            .send()
+            .await
+            .map_err(|error| unavailable(format!("list bucket `{}`", self.bucket), &error))?;
         Ok(())
     }
 

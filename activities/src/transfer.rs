@@ -34,7 +34,8 @@ pub(crate) async fn transfer(
     let known = Done::<Known>::resume(ctx);
     known.change(|known| known.resize(input.images.len(), (None, 0)));
     let work = async {
-        let moves = input.images.iter().enumerate().map(|(position, image)| move_one(reach, &known, position, image));
+        let moves =
+            input.images.iter().enumerate().map(|(position, image)| move_one(reach, &known, position, image));
         // All of them to their end, so that one image's trouble costs no other its progress.
         let results = futures::future::join_all(moves).await;
         results.into_iter().collect::<Result<Vec<Transferred>, Failure>>()
@@ -167,10 +168,10 @@ async fn spool(mut stream: BoxStream<'static, std::io::Result<Bytes>>) -> std::i
 }
 
 /// Where an image comes from, for a message: without a signed URL's query.
-fn place(source: &ImageSource) -> &str {
+fn place(source: &ImageSource) -> String {
     match source {
-        ImageSource::Url(url) => url.split('?').next().unwrap_or_default(),
-        ImageSource::StagingKey(key) => key,
+        ImageSource::Url(url) => fetch::redacted(url),
+        ImageSource::StagingKey(key) => key.clone(),
     }
 }
 

@@ -5,8 +5,9 @@ use worker::config::{LogFormat, Worker};
 
 /// Starts logging as configured.
 pub(crate) fn start(settings: &Worker) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.log)
-        .map_err(|error| anyhow::anyhow!("worker.log `{}`: {error}; such as `info,darkroom=debug`", settings.log))?;
+    let filter = EnvFilter::try_new(&settings.log).map_err(|error| {
+        anyhow::anyhow!("worker.log `{}`: {error}; such as `info,darkroom=debug`", settings.log)
+    })?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match settings.log_format {
         LogFormat::Text => log.with_target(false).try_init(),

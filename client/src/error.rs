@@ -1,4 +1,8 @@
 //! What can go wrong with a task, by what the caller can do.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "Temporal's enums may grow; what is new is told in its own words"
+)]
 
 use temporalio_client::errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError};
 use temporalio_common::error::IncomingError;

@@ -16,13 +16,13 @@ mod settings;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use temporalio_client::NamespacedClient;
 use temporalio_client::errors::{WorkflowGetResultError, WorkflowStartError};
+use temporalio_client::tonic::IntoRequest;
 use temporalio_client::{
     WorkflowCancelOptions, WorkflowHandle, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
     WorkflowStartOptions,
 };
-use temporalio_client::NamespacedClient;
-use temporalio_client::tonic::IntoRequest;
 use temporalio_common::Priority;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;

@@ -36,15 +36,11 @@ impl From<DbErr> for Error {
 
 /// The SQLSTATE, where the server gave one.
 fn code(error: &DbErr) -> Option<String> {
-    let runtime = match error {
-        DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime) => runtime,
-        _ => return None,
-    };
-    match runtime {
-        RuntimeErr::SqlxError(error) => match &**error {
-            SqlxError::Database(error) => error.code().map(|code| code.into_owned()),
-            _ => None,
-        },
-        RuntimeErr::Internal(_) => None,
+    if let DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime) = error
+        && let RuntimeErr::SqlxError(error) = runtime
+        && let SqlxError::Database(error) = &**error
+    {
+        return error.code().map(|code| code.into_owned());
     }
+    None
 }

@@ -1,18 +1,19 @@
 //! Postgres, of whatever version is there, on a free loopback port, fast rather than safe: it lives as long as the stack.
 
+mod programs;
+
 use std::fs;
 use std::os::unix::fs::chown;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use crate::folder::Folder;
+use crate::port;
 use crate::process::{Guarded, Program, User};
-use crate::{find, port};
 
 /// The only user; it may do everything and has no password.
 const USER: &str = "darkroom";
@@ -30,8 +31,8 @@ pub struct Postgres {
 impl Postgres {
     /// Makes a new cluster in the folder and starts it. It has one database, `postgres`.
     pub async fn start(folder: &Folder) -> Result<Postgres> {
-        let programs = programs()?;
         let user = user(folder)?;
+        let programs = programs::folder(user.is_some())?;
         if let Some(User { uid, gid }) = user {
             chown(folder.path(), Some(uid), Some(gid)).context("cannot give Postgres its folder")?;
         }
@@ -111,54 +112,6 @@ fn settings(port: u16) -> Vec<String> {
     .into_iter()
     .flat_map(|setting| ["-c".to_owned(), setting])
     .collect()
-}
-
-/// The folder with Postgres' programs.
-fn programs() -> Result<PathBuf> {
-    const NEEDED: [&str; 2] = ["initdb", "postgres"];
-    if let Some(chosen) = std::env::var_os("DARKROOM_POSTGRES_BIN").map(PathBuf::from) {
-        if !find::holds(&chosen, &NEEDED) {
-            bail!("DARKROOM_POSTGRES_BIN names {}, where initdb and postgres are not", chosen.display());
-        }
-        return Ok(chosen);
-    }
-    let mut folders = find::path();
-    folders.extend(installed(Path::new("/usr/lib/postgresql")));
-    if let Some(cache) = find::cache() {
-        folders.extend(below(&cache.join("tools/postgres"), 6));
-    }
-    folders.into_iter().find(|folder| find::holds(folder, &NEEDED)).context(
-        "Postgres is not installed: run ./demo once, which installs it, or install it yourself (Debian: apt-get install \
-         postgresql), or let DARKROOM_POSTGRES_BIN name the folder with initdb and postgres",
-    )
-}
-
-/// Debian's layout, one folder per major version; the newest first.
-fn installed(root: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
-    let mut versions: Vec<(u32, PathBuf)> = entries
-        .filter_map(|entry| entry.ok())
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
-        .collect();
-    versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
-    versions.into_iter().map(|(_, path)| path).collect()
-}
-
-/// Every folder named `bin` below this one: where a wheel or jar was unpacked.
-fn below(root: &Path, depth: u32) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
-    let folders =
-        entries.filter_map(|entry| entry.ok()).map(|entry| entry.path()).filter(|path| path.is_dir());
-    let mut found = Vec::new();
-    for folder in folders {
-        if folder.file_name().is_some_and(|name| name == "bin") {
-            found.push(folder.clone());
-        }
-        if depth > 0 {
-            found.extend(below(&folder, depth - 1));
-        }
-    }
-    found
 }
 
 /// Postgres refuses to be root. Then it is `postgres`, or else `nobody`.

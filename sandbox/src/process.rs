@@ -16,12 +16,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::folder::Folder;
 
-/// `$1` the signal that asks the program to end, `$2` its log, the rest the program and its arguments.
+/// `$1` the signal that asks the program to end, `$2` how many tenths of a second it has, `$3` its log, then the program and its arguments.
 ///
 /// The first line on standard output is the program's id. A stopped program (STOP) takes no signal but KILL, hence the CONT.
 const GUARD: &str = r#"
-signal=$1 log=$2
-shift 2
+signal=$1 patience=$2 log=$3
+shift 3
 exec 3<&0
 "$@" </dev/null >>"$log" 2>&1 3<&- &
 program=$!
@@ -32,7 +32,7 @@ exec >/dev/null
     kill -s "$signal" "$program"
     kill -s CONT "$program"
     tries=0
-    while [ "$tries" -lt 50 ] && kill -0 "$program"; do
+    while [ "$tries" -lt "$patience" ] && kill -0 "$program"; do
         sleep 0.1
         tries=$((tries + 1))
     done
@@ -45,8 +45,10 @@ kill "$watcher" 2>/dev/null
 exit "$status"
 "#;
 
-/// The guard allows the program 5 s to end by itself.
-const STOP_WITHIN: Duration = Duration::from_secs(15);
+/// How long a program may take to end when asked to, unless said otherwise.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How much longer, once it is killed.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const LOG_LINES_SHOWN: usize = 20;
 
@@ -56,8 +58,10 @@ pub struct Program {
     name: String,
     path: PathBuf,
     arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
     folder: Folder,
     stop_signal: &'static str,
+    patience: Duration,
     user: Option<User>,
 }
 
@@ -75,8 +79,10 @@ impl Program {
             name: name.to_owned(),
             path: path.into(),
             arguments: Vec::new(),
+            environment: Vec::new(),
             folder,
             stop_signal: "TERM",
+            patience: PATIENCE,
             user: None,
         }
     }
@@ -93,9 +99,23 @@ impl Program {
         self
     }
 
+    /// Variables of its environment, beside ours.
+    pub fn envs<V: AsRef<OsStr>>(mut self, variables: impl IntoIterator<Item = (V, V)>) -> Program {
+        let variables = variables.into_iter();
+        let owned = variables.map(|(name, value)| (name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.environment.extend(owned);
+        self
+    }
+
     /// The signal that asks it to end, without `SIG`; TERM unless said otherwise.
     pub fn stop_with(mut self, signal: &'static str) -> Program {
         self.stop_signal = signal;
+        self
+    }
+
+    /// How long it may take to end when asked to, before it is killed; 5 s unless said otherwise.
+    pub fn patience(mut self, patience: Duration) -> Program {
+        self.patience = patience;
         self
     }
 
@@ -130,9 +150,11 @@ impl Program {
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", GUARD, "darkroom-guard", self.stop_signal])
+            .arg(self.patience.as_millis().div_ceil(100).to_string())
             .arg(self.log())
             .arg(&self.path)
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -228,14 +250,14 @@ impl Guarded {
         Ok(())
     }
 
-    /// Asks the program to end, and waits until it has; it is killed if it takes longer than 5 s. Harmless when it has ended before.
+    /// Asks the program to end, and waits until it has; it is killed if it takes too long. Harmless when it has ended before.
     pub async fn stop(&mut self) -> Result<()> {
         drop(self.pipe.take());
         self.wait().await
     }
 
     async fn wait(&mut self) -> Result<()> {
-        let ended = timeout(STOP_WITHIN, self.guard.wait()).await;
+        let ended = timeout(self.program.patience + STOP_WITHIN, self.guard.wait()).await;
         ended
             .with_context(|| format!("{} (process {}) does not end", self.program.name, self.pid))?
             .context("waiting for the guard")?;

@@ -151,6 +151,11 @@ impl Provider {
         self.shared.calls.close();
     }
 
+    /// Lets one of the calls that wait go on.
+    pub fn release_one(&self) {
+        self.shared.calls.let_one_pass();
+    }
+
     /// Held calls end, and later ones are not held.
     pub fn release(&self) {
         self.shared.calls.open();

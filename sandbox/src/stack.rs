@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::folder::Folder;
 use crate::postgres::Postgres;
+use crate::process::Program;
 use crate::provider::{Dialect, Provider, Settings};
 use crate::s3::{ObjectStore, StoreKind};
 use crate::temporal::Temporal;
@@ -97,6 +98,11 @@ impl Stack {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec()
+    }
+
+    /// A program to run beside the stack, under guard: it ends with the stack, and its log lies in the stack's folder.
+    pub fn program(&self, name: &str, path: impl Into<std::path::PathBuf>) -> Result<Program> {
+        Ok(Program::new(name, path, self.folder.sub(name)?))
     }
 
     /// Where the servers keep their data and logs.

@@ -35,7 +35,8 @@ const DYNAMIC: [&str; 12] = [
 #[derive(Debug)]
 pub struct Temporal {
     server: Guarded,
-    namespaces: Vec<String>,
+    /// One of its namespaces.
+    namespace: String,
     port: u16,
     http_port: u16,
     ui_port: Option<u16>,
@@ -71,8 +72,8 @@ impl Temporal {
             command = command.args(["--dynamic-config-value", setting]);
         }
         let server = command.start().await?;
-        let namespaces = [&["default".to_owned()], namespaces].concat();
-        let mut temporal = Temporal { server, namespaces, port, http_port, ui_port };
+        let namespace = namespaces.last().map_or("default", String::as_str).to_owned();
+        let mut temporal = Temporal { server, namespace, port, http_port, ui_port };
         temporal.ready().await?;
         Ok(temporal)
     }
@@ -105,17 +106,15 @@ impl Temporal {
 
     async fn ready(&mut self) -> Result<()> {
         let client = http::client()?;
-        for namespace in &self.namespaces {
-            // Two questions that go through the frontend to the history service and to the matching service: all three are up.
-            let root = format!("http://127.0.0.1:{}/api/v1/namespaces/{namespace}", self.http_port);
-            let (history, matching) = (format!("{root}/workflows/none"), format!("{root}/task-queues/none"));
-            let status =
-                async |url: &str| client.get(url).send().await.ok().map(|answer| answer.status().as_u16());
-            self.server
-                .ready(async || status(&history).await == Some(404) && status(&matching).await == Some(200))
-                .await?;
-        }
-        Ok(())
+        // Two questions that go through the frontend to the history service and to the matching service: all three are up. Namespaces
+        // are made before the services start, so one speaks for all.
+        let root = format!("{}/api/v1/namespaces/{}", self.http_url(), self.namespace);
+        let (history, matching) = (format!("{root}/workflows/none"), format!("{root}/task-queues/none"));
+        let status =
+            async |url: &str| client.get(url).send().await.ok().map(|answer| answer.status().as_u16());
+        self.server
+            .ready(async || status(&history).await == Some(404) && status(&matching).await == Some(200))
+            .await
     }
 
     /// Stops it.

@@ -1,4 +1,12 @@
 //! End to end, on real parts: whole outcomes, from outside.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod answers;
+mod cancel;
+mod identity;
+mod input;
 mod plans;
+mod schema;
+mod stores;
+mod tiers;
+mod urls;

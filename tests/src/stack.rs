@@ -8,6 +8,12 @@ use client::{Client, Task};
 use futures::StreamExt;
 use sandbox::provider::Settings;
 use sandbox::{Dialect, Folder, ObjectStore, Provider, StoreKind};
+use temporalio_client::errors::WorkflowGetResultError;
+use temporalio_client::{NamespacedClient, UntypedWorkflow, WorkflowStartOptions};
+use temporalio_common::data_converters::RawValue;
+use temporalio_common::error::IncomingError;
+use temporalio_common::protos::temporal::api::enums::v1::EventType;
+use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 use worker::{Config, Worker};
 use workflows::types::{GenerateImagesOutput, Progress};
 
@@ -31,8 +37,11 @@ pub struct Stack {
     pub database: database::DatabaseConnection,
     /// A client.
     pub client: Client,
+    /// A client as any program has one.
+    pub temporal: temporalio_client::Client,
     /// The configuration of its worker.
     pub config: Config,
+    environment: Vec<(String, String)>,
     worker: Option<RunningWorker>,
     #[expect(dead_code, reason = "holds the folder")]
     folder: Folder,
@@ -105,19 +114,21 @@ impl Builder {
             ("DARKROOM_PROVIDER__MODEL", settings.model),
             ("DARKROOM_FETCH__ALLOW_HOSTS", "127.0.0.1".into()),
         ];
-        let environment = environment.map(|(name, value)| (name.to_owned(), value));
-        let mut config = Config::read(None, environment).unwrap();
+        let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let mut config = Config::read(None, environment.clone()).unwrap();
         (self.configure)(&mut config);
         let storage = Storage::new(&config.storage);
         storage.put(PORTRAIT_KEY, "image/jpeg", portrait().into()).await.unwrap();
         Stack {
             client: Client::connect(&config.temporal).await.unwrap(),
+            temporal: config.temporal.connect("tests").await.unwrap(),
             database: database::connect(&config.database, 2).await.unwrap(),
             worker: if self.workers { Some(RunningWorker::start(&config)) } else { None },
             provider,
             store,
             storage,
             config,
+            environment,
             folder,
         }
     }
@@ -167,9 +178,58 @@ impl Stack {
             .expect("the task has ended")
     }
 
-    /// The address of Temporal's frontend.
-    pub fn temporal(&self) -> &client::Settings {
-        &self.config.temporal
+    /// Runs the workflow as any program would: by name, with any JSON, under the server's default policies. A failure is its
+    /// type and message.
+    pub async fn run_by_name(
+        &self,
+        workflow_id: &str,
+        input: &serde_json::Value,
+    ) -> Result<(), (String, String)> {
+        let options = WorkflowStartOptions::new(workflows::task_queue::TASKS, workflow_id).build();
+        let converter = self.temporal.data_converter().payload_converter();
+        let input = RawValue::from_value(input, converter);
+        let workflow = UntypedWorkflow::new("generate_images");
+        let handle = self.temporal.start_workflow(workflow, input, options).await.unwrap();
+        let result = tokio::time::timeout(PATIENCE, handle.get_result(Default::default())).await;
+        match result.expect("the workflow hangs") {
+            Ok(_) => Ok(()),
+            Err(WorkflowGetResultError::Failed(error)) => {
+                let IncomingError::Application(failure) = *error else { panic!("{error:?}") };
+                let kind = failure.type_name().unwrap_or_default().to_owned();
+                Err((kind, failure.source_error().to_string()))
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    /// A task's history so far.
+    pub async fn history(&self, task: &Task) -> Vec<HistoryEvent> {
+        let id = workflows::keys::workflow_id(task.task_id());
+        let handle = self.temporal.get_workflow_handle::<workflows::GenerateImages>(id);
+        handle.fetch_history(Default::default()).into_events().await.unwrap()
+    }
+
+    /// Waits until the workflow has been told of its cancel, and has acted on it.
+    pub async fn wait_until_cancel_is_heard(&self, task: &Task) {
+        let heard = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                ticks.tick().await;
+                let types: Vec<EventType> =
+                    self.history(task).await.iter().map(|event| event.event_type()).collect();
+                let asked =
+                    types.iter().position(|kind| *kind == EventType::WorkflowExecutionCancelRequested);
+                if asked.is_some_and(|asked| types[asked..].contains(&EventType::WorkflowTaskCompleted)) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, heard).await.expect("the cancel isn't heard");
+    }
+
+    /// The environment of a `darkroom` process that uses the stack.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        self.environment.clone()
     }
 
     /// Starts a worker, where none runs.

@@ -5,10 +5,10 @@ pub mod config;
 use std::sync::Arc;
 use std::time::Duration;
 
+use activities::Activities;
 use activities::fetch::Fetcher;
 use activities::provider::Provider;
 use activities::storage::Storage;
-use activities::Activities;
 use anyhow::Context;
 use temporalio_sdk::runtime::PollerBehavior;
 use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};

@@ -226,10 +226,19 @@ async fn a_body_beyond_the_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_at_the_limit_is_not() {
-    let body = "x".repeat(1_000);
-    let server = Server::start(move |_| answer("200 OK", "Content-Length: 1000\r\n", &body)).await;
-    assert_eq!(fetch(&settings(), &server.url("/")).await.unwrap().len(), 1_000);
+async fn the_limit_is_exact_without_an_announced_length_too() {
+    for (length, is_ok) in [(1_000, true), (1_001, false)] {
+        let body = "x".repeat(length);
+        let announced = format!("Content-Length: {length}\r\n");
+        let chunked = format!("{length:x}\r\n{body}\r\n0\r\n\r\n");
+        for (head, body) in [(announced, body), ("Transfer-Encoding: chunked\r\n".to_owned(), chunked)] {
+            let server = Server::start(move |_| answer("200 OK", &head, &body)).await;
+
+            let found = fetch(&settings(), &server.url("/")).await.map(|bytes| bytes.len());
+
+            assert_eq!(found, if is_ok { Ok(length) } else { Err(Error::TooLarge { limit_bytes: 1_000 }) });
+        }
+    }
 }
 
 #[tokio::test]

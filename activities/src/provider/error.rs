@@ -122,8 +122,11 @@ pub(super) fn classify(status: u16, wait: Wait, body: &[u8]) -> Unsuccessful {
     let detail = detail.unwrap_or_default();
     let code = match &detail.code {
         serde_json::Value::String(code) => code.clone(),
-        serde_json::Value::Null => String::new(),
-        other => other.to_string(),
+        serde_json::Value::Number(code) => code.to_string(),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Array(_)
+        | serde_json::Value::Object(_) => String::new(),
     };
     let kind = detail.kind.unwrap_or_default();
     let is = |names: &[&str]| names.contains(&code.as_str()) || names.contains(&kind.as_str());
@@ -145,7 +148,7 @@ pub(super) fn classify(status: u16, wait: Wait, body: &[u8]) -> Unsuccessful {
         400 | 422 if is(&REJECTED) => return Unsuccessful::Rejected(message),
         // Proxies give unknown models any status.
         _ if is(&REFUSED) => Error::Refused { message },
-        401 | 402 | 403 | 404 => Error::Refused { message },
+        401..=404 => Error::Refused { message },
         429 => Error::Throttled { retry_after, message },
         408 | 409 | 500.. if own_word => Error::Unavailable { retry_after, message },
         // Somebody on the way answered, not the API: it may have worked on.
@@ -223,7 +226,10 @@ mod tests {
         let date = ("date", "Tue, 24 Nov 2026 10:00:00 GMT");
         assert_eq!(wait(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
         assert_eq!(wait(&[("retry-after", "0.5")]), Some(Duration::from_millis(500)));
-        assert_eq!(wait(&[("retry-after-ms", "250"), ("retry-after", "9")]), Some(Duration::from_millis(250)));
+        assert_eq!(
+            wait(&[("retry-after-ms", "250"), ("retry-after", "9")]),
+            Some(Duration::from_millis(250))
+        );
         assert_eq!(
             wait(&[date, ("retry-after", "Tue, 24 Nov 2026 10:00:30 GMT")]),
             Some(Duration::from_secs(30))

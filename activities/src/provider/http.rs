@@ -41,8 +41,7 @@ impl Provider {
     /// Checks that the base URL answers and takes the key. Costs nothing: asks for the list of models.
     pub async fn check(&self) -> Result<(), Error> {
         let request = self.client.get(self.url("models")).bearer_auth(self.settings.api_key.expose_secret());
-        let response =
-            request.timeout(Duration::from_secs(10)).send().await.map_err(|error| lost(&error))?;
+        let response = request.timeout(Duration::from_secs(10)).send().await.map_err(|error| lost(&error))?;
         match response.status().as_u16() {
             401 | 403 => {
                 let message = format!("HTTP {} for the key", response.status());
@@ -100,7 +99,7 @@ impl Provider {
             .text("n", call.images.to_string())
             .part("image[]", image);
         let optional = [
-            ("response_format", wire::response_format(settings).unwrap_or_default()),
+            ("response_format", wire::response_format(settings.preset, call.answer).unwrap_or_default()),
             ("size", &settings.size),
             ("quality", &settings.quality),
             ("aspect_ratio", &settings.aspect_ratio),

@@ -42,7 +42,7 @@ impl<'a> Generation<'a> {
             prompt: call.prompt,
             n: call.images,
             image: Some([data_url]),
-            response_format: response_format(settings),
+            response_format: response_format(settings.preset, call.answer),
             size: &settings.size,
             quality: &settings.quality,
             aspect_ratio: &settings.aspect_ratio,
@@ -52,8 +52,8 @@ impl<'a> Generation<'a> {
 }
 
 /// OpenAI's own GPT models refuse `response_format`: they always answer in base64.
-pub(super) fn response_format(settings: &Settings) -> Option<&'static str> {
-    match (settings.preset, settings.answer()) {
+pub(super) fn response_format(preset: Preset, answer: AnswerFormat) -> Option<&'static str> {
+    match (preset, answer) {
         (Preset::Openai, _) => None,
         (Preset::Aggregator, AnswerFormat::Url) => Some("url"),
         (Preset::Aggregator, AnswerFormat::B64Json) => Some("b64_json"),

@@ -66,7 +66,10 @@ async fn temporal(config: &Config) -> Result<String, String> {
     let temporal = &config.temporal;
     let hint = "start a server (`temporal server start-dev`) or set temporal.address (TEMPORAL_ADDRESS)";
     let client = client::Client::connect(temporal).await.map_err(|error| format!("{error}; {hint}"))?;
-    client.check().await.map_err(|error| format!("{error}; create the namespace, or set TEMPORAL_NAMESPACE"))?;
+    client
+        .check()
+        .await
+        .map_err(|error| format!("{error}; create the namespace, or set TEMPORAL_NAMESPACE"))?;
     Ok(format!("{}, namespace {}", temporal.address, temporal.namespace))
 }
 

@@ -28,10 +28,14 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Success);
     }
     println!("task {} of {}, plan {}", task.output.task_id, task.input.user_id, task.input.plan);
-    println!("begun {}{}", task.created_at, match task.finished_at {
-        Some(end) => format!(", ended {end} ({:.1} s)", (end - task.created_at).as_seconds_f64()),
-        None => ", running (see: darkroom watch)".into(),
-    });
+    println!(
+        "begun {}{}",
+        task.created_at,
+        match task.finished_at {
+            Some(end) => format!(", ended {end} ({:.1} s)", (end - task.created_at).as_seconds_f64()),
+            None => ", running (see: darkroom watch)".into(),
+        }
+    );
     if task.output.state != TaskState::Running {
         story::print_output(&task.output);
     }

@@ -107,7 +107,9 @@ async fn start_lines(client: &Client) -> anyhow::Result<Exit> {
             Err(error) => Err(client::Error::InvalidInput(error.to_string())),
         };
         match started {
-            Ok(task_id) => println!("{}", serde_json::json!({"line": number, "task_id": task_id, "started": true})),
+            Ok(task_id) => {
+                println!("{}", serde_json::json!({"line": number, "task_id": task_id, "started": true}))
+            }
             Err(error @ client::Error::Temporal(_)) => return Err(error.into()),
             Err(error) => {
                 exit = Exit::BadInput;

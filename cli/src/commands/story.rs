@@ -8,12 +8,7 @@ use crate::exit::Exit;
 
 /// Prints a task's result.
 pub(crate) fn print_output(output: &GenerateImagesOutput) {
-    println!(
-        "{}: {} of {} images stored",
-        output.state.as_str(),
-        output.images.len(),
-        output.images_planned
-    );
+    println!("{}: {} of {} images stored", output.state.as_str(), output.images.len(), output.images_planned);
     for image in &output.images {
         let object = &image.object;
         println!(

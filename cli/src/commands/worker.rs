@@ -44,7 +44,10 @@ pub(crate) async fn run(mut config: Config, args: Args) -> anyhow::Result<Exit> 
         result = &mut run => return result.map(|()| Exit::Success),
         () = signals.next() => {}
     }
-    tracing::info!(grace_s = grace.as_secs(), "stopping: running calls finish; a second signal stops at once");
+    tracing::info!(
+        grace_s = grace.as_secs(),
+        "stopping: running calls finish; a second signal stops at once"
+    );
     stop();
     tokio::select! {
         result = &mut run => result.map(|()| Exit::Success),

@@ -87,8 +87,9 @@ fn render(shared: &Shared, recipe: &Recipe) -> Result<Vec<u8>> {
         let room = u64::from(edge / MARGIN_DIVISOR);
         u32::try_from(turn.wrapping_mul(step) % (room + 1)).unwrap_or(0)
     };
-    let mut picture =
-        cut_out(&tinted, part(recipe.width, 37), part(recipe.height, 53), recipe.width, recipe.height)?;
+    // Heads are near the top.
+    let (left, top) = (part(recipe.width, 37), part(recipe.height, 53) / 2);
+    let mut picture = cut_out(&tinted, left, top, recipe.width, recipe.height)?;
     caption(&mut picture, recipe);
     encode(&picture, recipe)
 }

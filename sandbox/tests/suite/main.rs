@@ -8,4 +8,3 @@ mod provider_limits;
 mod provider_pictures;
 mod provider_wire;
 mod servers;
-mod zz;

@@ -97,6 +97,8 @@ async fn a_call_can_hang_after_it_was_billed() -> Result<()> {
     let meter =
         provider.meter().wait_until(|meter| meter.calls.iter().any(|call| call.ended_ms.is_some())).await?;
 
+    // Time enough for another call from end to end, and the first still waits.
+    assert_eq!(generations(&provider, &asks(&provider, "x", 1)).send().await?.status(), 200);
     assert_eq!((meter.billed_calls, meter.calls[0].status, call.is_finished()), (1, None, false));
     call.abort();
     provider.stop().await

@@ -86,6 +86,24 @@ async fn calls_and_downloads_take_the_providers_time_at_its_speed() -> Result<()
 }
 
 #[tokio::test]
+async fn held_calls_are_released_one_by_one() -> Result<()> {
+    let provider = Provider::start(aggregator()).await?;
+    provider.hold();
+    for _ in 0..3 {
+        tokio::spawn(generations(&provider, &asks(&provider, "x", 1)).send());
+    }
+    provider.meter().wait_until(|meter| meter.in_flight == 3).await?;
+
+    provider.release_one();
+    let meter = provider.meter().wait_until(|meter| meter.billed_calls > 0).await?;
+    assert_eq!((meter.billed_calls, meter.in_flight), (1, 2));
+    provider.release();
+
+    provider.meter().wait_until(|meter| meter.billed_calls == 3).await?;
+    provider.stop().await
+}
+
+#[tokio::test]
 async fn downloads_are_metered_while_they_last() -> Result<()> {
     let provider = Provider::start(aggregator()).await?;
     let urls = urls(generations(&provider, &asks(&provider, "x", 3))).await?;

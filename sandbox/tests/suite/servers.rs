@@ -7,8 +7,9 @@ use anyhow::{Context, Result, ensure};
 use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
 };
-use sandbox::process::Program;
+use sandbox::process::{Guarded, Program};
 use sandbox::{Folder, ObjectStore, Options, Postgres, Stack, StoreKind, Temporal};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::child;
@@ -32,18 +33,62 @@ async fn a_program_under_guard_is_stopped_and_its_folder_removed() -> Result<()>
     Ok(())
 }
 
+/// A program that ends in an orderly way when asked to, which it says; `before` is done first.
+fn orderly(folder: &Folder, before: &str) -> Result<Program> {
+    let script = format!("trap '{before}; echo bye; exit' TERM; echo up; while :; do sleep 0.01; done");
+    Ok(Program::new("orderly", "/bin/sh", folder.sub("orderly")?).arg("-c").arg(script))
+}
+
+async fn said(program: &Guarded, what: &str) -> Result<()> {
+    let log = program.log();
+    eventually(what, async || {
+        std::fs::read_to_string(&log).is_ok_and(|log| log.lines().any(|line| line == what))
+    })
+    .await
+}
+
 #[tokio::test]
-async fn a_paused_program_is_stopped_too() -> Result<()> {
+async fn a_paused_program_is_stopped_in_an_orderly_way() -> Result<()> {
     let folder = Folder::create()?;
-    let mut sleeper =
-        Program::new("sleeper", "/bin/sleep", folder.sub("sleeper")?).arg("1000").start().await?;
-    sleeper.signal("STOP").await?;
+    let mut program = orderly(&folder, ":")?.start().await?;
+    said(&program, "up").await?;
+    program.signal("STOP").await?;
 
-    sleeper.stop().await?;
+    program.stop().await?;
 
-    assert!(!child::lives(&sleeper.pid().to_string()).await);
-    drop(sleeper);
+    said(&program, "bye").await?;
+    drop(program);
     folder.remove().await
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_end_is_killed() -> Result<()> {
+    let folder = Folder::create()?;
+    let script = "trap '' TERM; echo up; while :; do sleep 0.01; done";
+    let stubborn = Program::new("stubborn", "/bin/sh", folder.sub("stubborn")?).args(["-c", script]);
+    let mut stubborn = stubborn.patience(Duration::from_millis(200)).start().await?;
+    said(&stubborn, "up").await?;
+
+    stubborn.stop().await?;
+
+    assert!(!child::lives(&stubborn.pid().to_string()).await);
+    drop(stubborn);
+    folder.remove().await
+}
+
+#[tokio::test]
+async fn a_folder_stays_as_long_as_a_program_runs_in_it() -> Result<()> {
+    let outside = tempfile::NamedTempFile::new()?;
+    let folder = Folder::create()?;
+    let look = format!("sleep 0.3; test -d . -a -e orderly.log && echo there >{}", outside.path().display());
+    let program = orderly(&folder, &look)?.start().await?;
+    said(&program, "up").await?;
+
+    drop(program);
+    folder.remove().await?;
+
+    assert_eq!(std::fs::read_to_string(outside.path())?, "there\n");
+    Ok(())
 }
 
 #[tokio::test]
@@ -152,14 +197,33 @@ async fn a_stack_starts_and_names_its_parts() -> Result<()> {
     Ok(())
 }
 
+/// Has Postgres say "go" and then compute for a second or so, which it does on after its parent is dead.
+async fn keep_busy(address: (String, u16)) -> Result<TcpStream> {
+    let query = "DO $$ BEGIN RAISE NOTICE 'go'; PERFORM count(*) FROM generate_series(1, 5000000); END $$\0";
+    let startup = "user\0darkroom\0database\0postgres\0\0";
+    let mut hello = u32::try_from(startup.len() + 8)?.to_be_bytes().to_vec();
+    hello.extend(196_608_u32.to_be_bytes());
+    hello.extend(startup.as_bytes());
+    hello.push(b'Q');
+    hello.extend(u32::try_from(query.len() + 4)?.to_be_bytes());
+    hello.extend(query.as_bytes());
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(&hello).await?;
+    let mut heard = Vec::new();
+    while !heard.windows(4).any(|window| window == b"Mgo\0") {
+        ensure!(stream.read_buf(&mut heard).await? > 0, "Postgres hung up");
+    }
+    Ok(stream)
+}
+
 #[tokio::test]
-async fn postgres_comes_back_after_a_kill() -> Result<()> {
+async fn postgres_comes_back_after_a_kill_in_the_middle_of_work() -> Result<()> {
     let folder = Folder::create()?;
     let mut postgres = Postgres::start(&folder.sub("postgres")?).await?;
     let url = url::Url::parse(&postgres.url("postgres"))?;
     let address = (url.host_str().context("no host")?.to_owned(), url.port().context("no port")?);
     assert_eq!((url.username(), url.path()), ("darkroom", "/postgres"));
-    TcpStream::connect(address.clone()).await?;
+    let _busy = keep_busy(address.clone()).await?;
 
     postgres.process().kill().await?;
     postgres.restart().await?;

@@ -1,0 +1,108 @@
+//! The demo's tasks, from start to end.
+
+use std::time::{Duration, Instant};
+
+use activities::storage::Storage;
+use anyhow::{Context, bail};
+use client::{Client, Task};
+use futures::StreamExt;
+use sandbox::Stack;
+use worker::Config;
+use workflows::types::{GenerateImagesInput, GenerateImagesOutput, Progress};
+
+use super::display::Display;
+use super::{Args, bound};
+
+/// What became of the tasks.
+pub(super) struct Ended {
+    pub(super) results: Vec<(String, Result<GenerateImagesOutput, client::Error>)>,
+    pub(super) elapsed: Duration,
+    /// The least it could take, in our seconds.
+    pub(super) bound: Duration,
+}
+
+pub(super) fn config(environment: &[(String, String)]) -> anyhow::Result<Config> {
+    Ok(Config::read(None, environment.iter().cloned())?)
+}
+
+/// The schema.
+pub(super) async fn prepare(environment: &[(String, String)]) -> anyhow::Result<()> {
+    let config = config(environment)?;
+    let database = database::connect(&config.database, 2).await?;
+    migrations::up(&database).await.context("applying the migrations")?;
+    Ok(())
+}
+
+/// Runs the tasks to their end, showing how far they are.
+pub(super) async fn tasks(
+    args: &Args,
+    photo: Vec<u8>,
+    environment: &[(String, String)],
+    stack: &Stack,
+) -> anyhow::Result<Ended> {
+    let config = config(environment)?;
+    let Some(plan) = config.plans.get(&args.plan) else {
+        let known: Vec<&str> = config.plans.keys().map(String::as_str).collect();
+        bail!("--plan {} is not configured: use one of {}", args.plan, known.join(", "));
+    };
+    let batches = plan.images.div_ceil(config.generate.batch_size);
+    let bound = bound::seconds(args.tasks, batches, args.slots) / args.speed;
+    let bound = Duration::from_secs_f64(bound);
+    eprintln!(
+        "{} × {} ({} images in {batches} batches of up to {}), {} provider calls at once",
+        args.tasks, args.plan, plan.images, config.generate.batch_size, args.slots
+    );
+    if args.speed == 1.0 {
+        eprintln!(
+            "provider time is real: 8 s a batch, 2 s a download; at least {:.0} s",
+            bound.as_secs_f64()
+        );
+    } else {
+        eprintln!(
+            "provider time runs {}× faster than real ({:.1} s a batch instead of 8); at least {:.1} s\n",
+            args.speed,
+            8.0 / args.speed,
+            bound.as_secs_f64()
+        );
+    }
+
+    let photo_key = "uploads/portrait";
+    Storage::new(&config.storage).put(photo_key, "application/octet-stream", photo.into()).await?;
+    let client = Client::connect(&config.temporal).await?;
+    let began = Instant::now();
+    let mut tasks = Vec::new();
+    for number in 1..=args.tasks {
+        let input = GenerateImagesInput {
+            task_id: format!("demo-{number}"),
+            user_id: format!("user-{number}"),
+            plan: args.plan.clone(),
+            prompt: Some(args.prompt.clone()),
+            prompts: Vec::new(),
+            photo: photo_key.into(),
+        };
+        tasks.push(client.start(&input).await?);
+    }
+    let display = Display::new(args, plan.images, bound);
+    let results = futures::future::join_all(tasks.iter().map(Task::result));
+    let mut results = std::pin::pin!(results);
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    let results = loop {
+        tokio::select! {
+            results = &mut results => break results,
+            _ = ticks.tick() => display.show(&look(&tasks).await, &stack.provider.meter().snapshot(), began.elapsed()),
+        }
+    };
+    let elapsed = began.elapsed();
+    display.show(&look(&tasks).await, &stack.provider.meter().snapshot(), elapsed);
+    display.end();
+    let ids = tasks.iter().map(|task| task.task_id().to_owned());
+    Ok(Ended { results: ids.zip(results).collect(), elapsed, bound })
+}
+
+/// Tasks that are shown one by one; of more, only sums.
+pub(super) const SHOWN: usize = 8;
+
+async fn look(tasks: &[Task]) -> Vec<Option<Progress>> {
+    let looks = tasks.iter().map(|task| async { task.progress().await.ok() });
+    futures::stream::iter(looks).buffered(16).collect().await
+}

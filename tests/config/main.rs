@@ -1,0 +1,123 @@
+//! Configuration: layers, and errors that name the key, its place and a legal value.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::io::Write;
+
+use secrecy::ExposeSecret;
+use worker::Config;
+
+fn read(file: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+    let mut toml = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    toml.write_all(file.as_bytes()).unwrap();
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::read(Some(toml.path()), variables).map_err(|error| error.to_string())
+}
+
+const COMPLETE: [(&str, &str); 7] = [
+    ("DATABASE_URL", "postgres://localhost/darkroom"),
+    ("DARKROOM_STORAGE__BUCKET", "images"),
+    ("AWS_ACCESS_KEY_ID", "id"),
+    ("AWS_SECRET_ACCESS_KEY", "12345"),
+    ("DARKROOM_PROVIDER__BASE_URL", "https://api.openai.com/v1"),
+    ("DARKROOM_PROVIDER__API_KEY", "0123"),
+    ("DARKROOM_PROVIDER__MODEL", "gpt-image-2"),
+];
+
+#[test]
+fn the_environment_overlays_the_file_which_overlays_the_defaults() {
+    let file = "[generate]\nslots = 7\n[transfer]\nslots = 9\n[plans.team]\nimages = 5\npriority = 4\nweight = 2.0\n";
+    let variables = [
+        ("DARKROOM_GENERATE__SLOTS", "48"),
+        ("DARKROOM_WORKER__ROLES", "tasks, transfer"),
+        ("DARKROOM_GENERATE__CALLS_PER_SECOND", "2"),
+        ("TEMPORAL_ADDRESS", "temporal:7233"),
+        ("TEMPORAL_TLS", "true"),
+        ("AWS_ENDPOINT_URL", "http://general"),
+        ("AWS_ENDPOINT_URL_S3", "http://s3"),
+        ("UNRELATED", "ignored"),
+        ("DARKROOM_CACHE", "ignored"),
+    ];
+
+    let config = read(file, &variables).unwrap();
+
+    assert_eq!((config.generate.slots, config.transfer.slots, config.tasks.slots), (48, 9, 16));
+    assert_eq!(config.worker.roles, [worker::Role::Tasks, worker::Role::Transfer]);
+    assert_eq!(config.generate.calls_per_second, 2.0);
+    assert_eq!((config.temporal.address.as_str(), config.temporal.tls), ("temporal:7233", true));
+    assert_eq!(config.storage.endpoint_url, "http://s3");
+    assert_eq!((config.plans["team"].images, config.plans["pro"].images), (5, 70));
+}
+
+#[test]
+fn the_defaults_are_the_seed_s_and_complete_but_for_accounts() {
+    let config = read("", &COMPLETE).unwrap();
+    config.validate().unwrap();
+    assert_eq!((config.generate.slots, config.transfer.slots, config.generate.batch_size), (12, 20, 5));
+    let plans: Vec<(&str, u32)> =
+        config.plans.iter().map(|(name, plan)| (name.as_str(), plan.images)).collect();
+    assert_eq!(plans, [("free", 2), ("pro", 70), ("start", 30)]);
+}
+
+#[test]
+fn secrets_made_of_digits_stay_text_and_are_never_shown() {
+    let config = read("", &COMPLETE).unwrap();
+    assert_eq!(config.provider.api_key.expose_secret(), "0123");
+    assert_eq!(config.storage.secret_access_key.expose_secret(), "12345");
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("0123") && !shown.contains("12345"), "{shown}");
+}
+
+#[test]
+fn unknown_keys_and_wrong_types_are_named_with_their_place() {
+    let cases = [
+        ("[generate]\nslotz = 3\n", None, &["slotz", "generate", ".toml"][..]),
+        ("[nonsense]\na = 1\n", None, &["nonsense", ".toml"]),
+        ("[generate]\nslots = \"many\"\n", None, &["generate.slots", "many", ".toml"]),
+        ("not toml", None, &[".toml"]),
+        ("", Some(("DARKROOM_GENERATE__SLOTZ", "3")), &["slotz", "DARKROOM_GENERATE__SLOTZ"]),
+        (
+            "",
+            Some(("DARKROOM_GENERATE__SLOTS", "many")),
+            &["generate.slots", "whole number", "many", "DARKROOM_GENERATE__SLOTS"],
+        ),
+        (
+            "",
+            Some(("DARKROOM_PROVIDER__PRESET", "dalle")),
+            &["provider.preset", "dalle", "openai", "aggregator", "DARKROOM_PROVIDER__PRESET"],
+        ),
+        ("", Some(("DARKROOM_WORKER__ROLES", "tasks,cook")), &["cook", "generate"]),
+        ("", Some(("TEMPORAL_TLS", "maybe")), &["temporal.tls", "true or false", "TEMPORAL_TLS"]),
+    ];
+    for (file, variable, says) in cases {
+        let error = read(file, variable.as_slice()).unwrap_err();
+        for word in says {
+            assert!(error.contains(word), "`{word}` is not in: {error}");
+        }
+    }
+}
+
+#[test]
+fn impossible_values_are_named_with_a_legal_one_all_at_once() {
+    let file = "[generate]\nslots = 0\nbatch_size = 6\n[plans.pro]\nimages = 0\npriority = 9\nweight = 0.0\n\
+                [provider]\ntimeout_s = 1000\nbase_url = \"api.openai.com\"\n[worker]\nroles = []\n";
+    let error = read(file, &[]).unwrap().validate().unwrap_err().to_string();
+    for says in [
+        "generate.slots is 0; set it to a number from 1 to 10000 (or DARKROOM_GENERATE__SLOTS)",
+        "generate.batch_size is 6; set it to a number from 1 to 5",
+        "plans.pro.images is 0",
+        "plans.pro.priority is 9; set it to a number from 1 to 5",
+        "plans.pro.weight is out of range",
+        "provider.timeout_s is 1000; set it to a number from 1 to 300",
+        "worker.roles is empty",
+        "database.url is empty; set it to postgres://user:password@host:5432/darkroom (also: DATABASE_URL)",
+        "storage.bucket is empty",
+    ] {
+        assert!(error.contains(says), "`{says}` is not in: {error}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told() {
+    let error = Config::read(Some(std::path::Path::new("nowhere.toml")), []).unwrap_err().to_string();
+    assert!(error.contains("nowhere.toml") && error.contains("DARKROOM_CONFIG"), "{error}");
+}

@@ -1,0 +1,185 @@
+//! The wire: names and JSON of everything another program sees. A change here breaks callers, recorded histories, or both.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use workflows::failure::FailureKind;
+use workflows::types::*;
+use workflows::{keys, task_queue};
+
+/// The JSON of a value, having checked that it comes back the same.
+fn wire<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: T) -> Value {
+    let json = serde_json::to_value(&value).unwrap();
+    assert_eq!(serde_json::from_value::<T>(json.clone()).unwrap(), value);
+    json
+}
+
+fn input() -> GenerateImagesInput {
+    GenerateImagesInput {
+        task_id: "order-1".into(),
+        user_id: "ann".into(),
+        plan: "pro".into(),
+        prompt: Some("in a garden".into()),
+        prompts: vec![],
+        photo: "uploads/ann.jpg".into(),
+    }
+}
+
+fn object() -> StoredObject {
+    StoredObject {
+        object_key: "tasks/order-1/images/000".into(),
+        size_bytes: 51_200,
+        content_type: "image/png".into(),
+        width: 1024,
+        height: 768,
+        sha256: "ab".repeat(32),
+    }
+}
+
+fn output() -> GenerateImagesOutput {
+    GenerateImagesOutput {
+        task_id: "order-1".into(),
+        state: TaskState::Partial,
+        images_planned: 2,
+        images: vec![StoredImage { index: 0, prompt_index: 0, object: object() }],
+        missing: vec![MissingImage {
+            index: 1,
+            prompt_index: 0,
+            reason: MissingReason::Rejected,
+            message: "HTTP 400 moderation_blocked".into(),
+        }],
+    }
+}
+
+#[test]
+fn names_are_frozen() {
+    let failures: Vec<Value> = FailureKind::ALL.map(|kind| wire(kind)).to_vec();
+    let states = [
+        TaskState::Running,
+        TaskState::Completed,
+        TaskState::Partial,
+        TaskState::Cancelled,
+        TaskState::Failed,
+    ];
+    for state in states {
+        assert_eq!(wire(state), json!(state.as_str()));
+        assert_eq!(TaskState::parse(state.as_str()), Some(state));
+    }
+    for kind in FailureKind::ALL {
+        assert_eq!(wire(kind), json!(kind.as_str()));
+        assert_eq!(FailureKind::parse(kind.as_str()), Some(kind));
+    }
+    use MissingReason::{Cancelled, Failed, Gone, Rejected, ShortAnswer};
+    insta::assert_json_snapshot!(
+        "names",
+        json!({
+            "task_queues": [task_queue::TASKS, task_queue::generate("default"), task_queue::TRANSFER],
+            "workflow_id": keys::workflow_id("order-1"),
+            "objects": [
+                keys::photo("order-1"), keys::beautified("order-1"), keys::image("order-1", 7),
+                keys::image("order-1", 999), keys::staged("order-1", &keys::call(3, 2), 4),
+            ],
+            "calls": [keys::beautify_call(1), keys::beautify_call(2), keys::call(3, 1), keys::call(3, 2)],
+            "failures": failures,
+            "states": states.map(TaskState::as_str),
+            "missing": [Rejected, ShortAnswer, Gone, Cancelled, Failed],
+            "stages": [Stage::Prepare, Stage::Beautify, Stage::Generate, Stage::Insert, Stage::Done],
+            "image_states": [ImageState::Queued, ImageState::Generated, ImageState::Stored, ImageState::Missing],
+        })
+    );
+}
+
+#[test]
+fn the_workflow_s_types_are_frozen() {
+    let several = GenerateImagesInput { prompt: None, prompts: vec!["a".into(), "b".into()], ..input() };
+    let image = ImageProgress {
+        index: 0,
+        state: ImageState::Stored,
+        object_key: Some("tasks/order-1/images/000".into()),
+        reason: None,
+    };
+    let missing = ImageProgress {
+        index: 1,
+        state: ImageState::Missing,
+        object_key: None,
+        reason: Some(MissingReason::Gone),
+    };
+    insta::assert_json_snapshot!(
+        "workflow",
+        json!({
+            "input": wire(input()),
+            "input_with_prompts": wire(several),
+            "output": wire(output()),
+            "progress": wire(Progress {
+                stage: Stage::Generate,
+                images_planned: 2,
+                images_stored: 1,
+                images_missing: 1,
+                batches: 1,
+                batches_generated: 1,
+                batches_done: 0,
+                calls_answered: 2,
+                images: vec![image, missing],
+            }),
+        })
+    );
+}
+
+#[test]
+fn the_activities_types_are_frozen() {
+    let plan = PlanSpec { name: "pro".into(), images: 70, batch_size: 5, priority: 3, weight: 1.0 };
+    let ready = PrepareOutput::Ready(Prepared {
+        plan,
+        route: "default".into(),
+        photo_key: "tasks/order-1/photo".into(),
+    });
+    let failure = TaskFailure { kind: FailureKind::Malformed, message: "HTTP 400".into() };
+    let url = ImageSource::Url("https://cdn.example/1.png".into());
+    let staged = ImageSource::StagingKey("staging/order-1/3/0".into());
+    insta::assert_json_snapshot!(
+        "activities",
+        json!({
+            "prepare": [
+                wire(PrepareInput { request: input() }),
+                wire(ready),
+                wire(PrepareOutput::Finished { output: output(), failure: None }),
+                wire(PrepareOutput::Finished { output: output(), failure: Some(failure.clone()) }),
+            ],
+            "beautify": wire(BeautifyInput {
+                task_id: "order-1".into(),
+                part: 1,
+                photo_key: "tasks/order-1/photo".into(),
+            }),
+            "generate": [
+                wire(GenerateInput {
+                    task_id: "order-1".into(),
+                    batch: 3,
+                    part: 1,
+                    images: 5,
+                    prompt: "in a garden".into(),
+                    reference_key: "tasks/order-1/beautified".into(),
+                }),
+                wire(GenerateOutput::Generated {
+                    images: vec![url.clone(), staged],
+                    request_id: Some("req-1".into()),
+                }),
+                wire(GenerateOutput::Rejected { message: "moderation_blocked".into(), request_id: None }),
+            ],
+            "transfer": [
+                wire(TransferInput {
+                    task_id: "order-1".into(),
+                    images: vec![Transfer { source: url, object_key: "tasks/order-1/images/000".into() }],
+                }),
+                wire(TransferOutput {
+                    images: vec![Transferred::Stored(object()), Transferred::Gone { message: "HTTP 404".into() }],
+                }),
+            ],
+            "insert": [
+                wire(InsertInput { output: output(), failure: None }),
+                wire(InsertInput { output: output(), failure: Some(failure) }),
+                wire(InsertOutput { rows: 1 }),
+            ],
+        })
+    );
+}

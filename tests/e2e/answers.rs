@@ -1,0 +1,258 @@
+//! What a provider may answer, and what becomes of it.
+
+use sandbox::{Fault, Rule};
+use tests::{Outcome, Stack, a_task};
+use workflows::types::{MissingReason, TaskState};
+
+fn completed(images: usize, billed: u64) -> Outcome {
+    Outcome {
+        state: Some(TaskState::Completed),
+        rows: images,
+        objects: images,
+        missing: vec![],
+        images_billed: billed,
+    }
+}
+
+#[tokio::test]
+async fn several_prompts_are_spread_over_the_images() {
+    let stack = Stack::start().await;
+    let task = a_task().plan("start").prompts(["a garden", "a beach", "a library"]);
+
+    let output = stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(30, 31));
+    let asked: Vec<(String, u32)> = stack
+        .provider
+        .meter()
+        .snapshot()
+        .calls
+        .iter()
+        .skip(1)
+        .map(|call| (call.prompt.clone(), call.n))
+        .collect();
+    for prompt in ["a garden", "a beach", "a library"] {
+        assert_eq!(asked.iter().filter(|(asked, n)| asked == prompt && *n == 5).count(), 2, "{asked:?}");
+    }
+    let prompts: Vec<u32> = output.images.iter().map(|image| image.prompt_index).collect();
+    assert_eq!(prompts, [vec![0; 10], vec![1; 10], vec![2; 10]].concat());
+}
+
+#[tokio::test]
+async fn openai_answers_in_bytes_to_a_multipart_edit() {
+    let stack = Stack::with().openai().start().await;
+    let task = a_task().plan("start");
+
+    stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(30, 31));
+    let meter = stack.provider.meter().snapshot();
+    assert!(meter.calls.iter().all(|call| call.path == "/v1/images/edits"), "{meter}");
+    assert_eq!(meter.downloads, 0);
+}
+
+#[tokio::test]
+async fn an_aggregator_may_answer_in_bytes_too() {
+    use activities::provider::AnswerFormat;
+    let stack =
+        Stack::with().configure(|config| config.provider.answer = Some(AnswerFormat::B64Json)).start().await;
+    let task = a_task();
+
+    stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(2, 3));
+    assert_eq!(stack.provider.meter().snapshot().downloads, 0);
+}
+
+#[tokio::test]
+async fn a_provider_of_one_image_a_call_gets_a_call_an_image() {
+    let stack = Stack::with().configure(|config| config.provider.images_per_call = Some(1)).start().await;
+    let task = a_task();
+
+    stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(2, 3));
+    assert_eq!(stack.provider.meter().snapshot().calls.len(), 3);
+}
+
+#[tokio::test]
+async fn a_short_answer_is_topped_up() {
+    let stack = Stack::start().await;
+    stack.provider.short_answer("in a garden", 3);
+    let task = a_task().plan("start");
+
+    stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(30, 31));
+    let meter = stack.provider.meter().snapshot();
+    let asked: Vec<u32> = meter.calls.iter().skip(1).map(|call| call.n).collect();
+    assert_eq!(
+        asked.iter().filter(|n| **n == 2).count(),
+        1,
+        "one call for the two missing images: {asked:?}"
+    );
+    assert_eq!(asked.len(), 7);
+}
+
+#[tokio::test]
+async fn an_answer_without_images_is_asked_again_and_then_given_up() {
+    let stack = Stack::start().await;
+    stack.provider.faults().add(Rule::new(Fault::ShortAnswer { images: 0 }).prompt("nothing"));
+    let task = a_task().plan("start").prompts(["a garden", "nothing"]);
+
+    stack.run(&task).await;
+
+    let expected = Outcome {
+        state: Some(TaskState::Partial),
+        rows: 15,
+        objects: 15,
+        missing: vec![(MissingReason::ShortAnswer, 15)],
+        images_billed: 16,
+    };
+    assert_eq!(stack.outcome(&task).await, expected);
+    let meter = stack.provider.meter().snapshot();
+    assert_eq!(meter.calls.iter().filter(|call| call.prompt == "nothing").count(), 3 * 4);
+}
+
+#[tokio::test]
+async fn a_rejected_prompt_leaves_a_partial_task() {
+    let stack = Stack::start().await;
+    stack.provider.rejects("forbidden");
+    let task = a_task().plan("start").prompts(["a garden", "forbidden"]);
+
+    let output = stack.run(&task).await;
+
+    let expected = Outcome {
+        state: Some(TaskState::Partial),
+        rows: 15,
+        objects: 15,
+        missing: vec![(MissingReason::Rejected, 15)],
+        images_billed: 16,
+    };
+    assert_eq!(stack.outcome(&task).await, expected);
+    assert!(output.missing.iter().all(|image| image.message.contains("moderation_blocked")), "{output:?}");
+    let meter = stack.provider.meter().snapshot();
+    let rejected = meter.calls.iter().filter(|call| call.prompt == "forbidden").count();
+    assert_eq!(rejected, 3, "a rejection is a result: it isn't asked again");
+}
+
+#[tokio::test]
+async fn a_task_of_rejected_prompts_alone_is_partial_and_empty() {
+    let stack = Stack::start().await;
+    stack.provider.rejects("forbidden");
+    let task = a_task().prompt("forbidden");
+
+    stack.run(&task).await;
+
+    let expected = Outcome {
+        state: Some(TaskState::Partial),
+        rows: 0,
+        objects: 0,
+        missing: vec![(MissingReason::Rejected, 2)],
+        images_billed: 1,
+    };
+    assert_eq!(stack.outcome(&task).await, expected);
+}
+
+#[tokio::test]
+async fn a_photo_that_may_not_be_retouched_is_its_own_reference() {
+    let stack = Stack::start().await;
+    stack.provider.rejects("Retouch this portrait");
+    let task = a_task();
+
+    stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(2, 2));
+}
+
+#[tokio::test]
+async fn a_throttled_call_is_made_again_when_the_provider_says() {
+    let stack = Stack::start().await;
+    stack.provider.faults().add(Rule::new(Fault::Status { status: 429, retry_after_s: Some(1) }).times(1));
+    let task = a_task();
+
+    stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(2, 3));
+    let calls = stack.provider.meter().snapshot().calls;
+    assert!(calls[1].started_ms >= calls[0].started_ms + 1_000, "Retry-After is obeyed: {calls:?}");
+}
+
+#[tokio::test]
+async fn an_unavailable_provider_is_tried_again() {
+    let stack = Stack::start().await;
+    stack.provider.fails(503, 3);
+    let task = a_task();
+
+    stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(2, 3));
+}
+
+#[tokio::test]
+async fn a_malformed_request_fails_the_task_with_what_the_provider_said() {
+    let stack = Stack::with().configure(|config| config.provider.size = "1x1".into()).start().await;
+    let task = a_task();
+
+    let ended = stack.result(&stack.begin(&task).await).await;
+
+    let Err(client::Error::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
+    assert_eq!(failure.kind, workflows::failure::FailureKind::Malformed);
+    assert!(failure.message.contains("size"), "{}", failure.message);
+    let expected = Outcome {
+        state: Some(TaskState::Failed),
+        rows: 0,
+        objects: 0,
+        missing: vec![(MissingReason::Failed, 2)],
+        images_billed: 0,
+    };
+    assert_eq!(stack.outcome(&task).await, expected);
+}
+
+#[tokio::test]
+async fn a_failed_download_repeats_the_download_and_never_the_call() {
+    let stack = Stack::start().await;
+    stack.provider.fails_downloads(500, 4);
+    let task = a_task();
+
+    stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(2, 3));
+    assert_eq!(stack.provider.meter().snapshot().downloads, 2 + 4);
+}
+
+#[tokio::test]
+async fn only_the_image_whose_download_failed_is_moved_again() {
+    let stack = Stack::start().await;
+    stack.provider.faults().add(Rule::new(Fault::DownloadStatus { status: 500 }).image(1).times(2));
+    let task = a_task();
+
+    stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(2, 3));
+    assert_eq!(stack.provider.meter().snapshot().downloads, 2 + 2);
+}
+
+#[tokio::test]
+async fn a_file_cut_anywhere_is_downloaded_again() {
+    let stack = Stack::start().await;
+    stack.provider.faults().add(Rule::new(Fault::Truncated { keep_bytes: 1_000 }).times(1));
+    let task = a_task();
+
+    stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(2, 3));
+}
+
+#[tokio::test]
+async fn an_image_whose_url_has_died_is_made_again_alone() {
+    let stack = Stack::start().await;
+    stack.provider.faults().add(Rule::new(Fault::DownloadStatus { status: 404 }).image(1).times(1));
+    let task = a_task();
+
+    stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(2, 4));
+    let asked: Vec<u32> = stack.provider.meter().snapshot().calls.iter().map(|call| call.n).collect();
+    assert_eq!(asked, [1, 2, 1]);
+}

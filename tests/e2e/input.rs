@@ -1,0 +1,130 @@
+//! Bad input of every kind: the workflow fails at once, typed and readable, before anything is paid.
+
+use serde_json::{Value, json};
+use tests::{Stack, a_task, portrait};
+use workflows::keys;
+
+#[tokio::test]
+async fn whatever_is_wrong_with_the_json_is_named() {
+    let stack = Stack::start().await;
+    let good = json!({"task_id": "x", "user_id": "ann", "plan": "free", "prompt": "p", "photo": "uploads/portrait.jpg"});
+    let with = |field: &str, value: Value| {
+        let mut input = good.clone();
+        input[field] = value;
+        input
+    };
+    let without = |field: &str| {
+        let mut input = good.clone();
+        input.as_object_mut().unwrap().remove(field);
+        input
+    };
+    let many = vec!["p"; 3];
+    let cases = [
+        (json!("a string"), "not a generate_images input"),
+        (json!(7), "not a generate_images input"),
+        (json!(null), "not a generate_images input"),
+        (json!([]), "not a generate_images input"),
+        (json!({}), "task_id"),
+        (without("photo"), "photo"),
+        (without("user_id"), "user_id"),
+        (with("task_id", json!(5)), "expected a string"),
+        (with("promt", json!("typo")), "promt"),
+        (with("plan", json!("gold")), "plan `gold` is not configured: use one of free, pro, start"),
+        (with("plan", json!("")), "plan is empty"),
+        (with("prompt", json!("")), "prompt is empty"),
+        (with("prompt", json!(" \n")), "prompt is empty"),
+        (with("prompt", json!("x".repeat(32_001))), "32001 characters: 32000 at most"),
+        (without("prompt"), "neither prompt nor prompts"),
+        (with("prompts", json!(["q"])), "both prompt and prompts"),
+        (
+            {
+                let mut input = without("prompt");
+                input["prompts"] = json!(["q", ""]);
+                input
+            },
+            "prompts[1] is empty",
+        ),
+        (
+            {
+                let mut input = without("prompt");
+                input["prompts"] = json!(many);
+                input
+            },
+            "3 prompts for the 2 images",
+        ),
+        (with("task_id", json!("no/slash")), "task_id `no/slash` is not an id"),
+        (with("user_id", json!("")), "user_id"),
+        (with("user_id", json!("u".repeat(65))), "user_id"),
+        (with("photo", json!("")), "photo"),
+        (with("photo", json!("ftp://host/photo.jpg")), "scheme `ftp`"),
+        (with("photo", json!("file:///etc/passwd")), "scheme `file`"),
+        (with("photo", json!("http://")), "photo"),
+        (with("photo", json!("uploads/nobody.jpg")), "there is no object `uploads/nobody.jpg`"),
+    ];
+    for (input, says) in cases {
+        let (kind, message) = stack.run_by_name(&keys::workflow_id("x"), &input).await.unwrap_err();
+        assert_eq!(kind, "InvalidInput", "{input}: {message}");
+        assert!(message.contains(says), "{input}: {message}");
+        assert!(message.len() < 500, "{message}");
+    }
+    assert_eq!(stack.provider.meter().snapshot().calls, [], "nothing is paid");
+}
+
+#[tokio::test]
+async fn a_workflow_id_that_is_not_the_tasks_is_refused() {
+    let stack = Stack::start().await;
+    let (kind, message) = stack.run_by_name("something-else", &json!(a_task().id("y").0)).await.unwrap_err();
+    assert_eq!(kind, "InvalidInput");
+    assert!(message.contains("`task-y`"), "{message}");
+}
+
+#[tokio::test]
+async fn a_prompt_of_10_mb_is_refused_before_it_is_sent() {
+    let stack = Stack::start().await;
+    let error = stack.client.start(&a_task().prompt(&"x".repeat(10 << 20)).0).await.err().unwrap();
+    assert!(matches!(error, client::Error::InvalidInput(_)), "{error}");
+    assert!(error.to_string().contains("10485760 characters: 32000 at most"), "{error}");
+}
+
+#[tokio::test]
+async fn a_photo_that_is_none_is_refused_with_what_it_is() {
+    let stack = Stack::start().await;
+    let serve = |name: &str, bytes: Vec<u8>| stack.provider.serve_photo(name, bytes, "image/jpeg");
+    let mut heic = b"\0\0\0\x18ftypheic".to_vec();
+    heic.extend([0; 200]);
+    let mut small = Vec::new();
+    let tiny = image::RgbImage::new(8, 8);
+    tiny.write_to(&mut std::io::Cursor::new(&mut small), image::ImageFormat::Png).unwrap();
+    let cases = [
+        (serve("text", b"hello, I am a text file, not a picture".to_vec()), "text"),
+        (serve("html", b"<!DOCTYPE html><html><body>log in</body></html>".to_vec()), "HTML"),
+        (serve("empty", vec![]), "0 bytes"),
+        (serve("large", vec![0xff; 50 << 20]), "20971520"),
+        (serve("cut", portrait()[..portrait().len() / 2].to_vec()), "photo"),
+        (serve("heic", heic), "HEIC"),
+        (serve("small", small), "8"),
+        (stack.provider.serve_status("missing", 404), "404"),
+        (stack.provider.serve_status("forbidden", 403), "403"),
+    ];
+    for (number, (photo, says)) in cases.into_iter().enumerate() {
+        let id = format!("photo-{number}");
+        let input = a_task().id(&id).photo(&photo);
+        let (kind, message) = stack.run_by_name(&keys::workflow_id(&id), &json!(input.0)).await.unwrap_err();
+        assert_eq!(kind, "InvalidInput", "{photo}: {message}");
+        assert!(message.contains(says), "{photo}: {message}");
+        assert_eq!(stack.outcome(&input).await.state, None, "no row");
+    }
+    assert_eq!(stack.provider.meter().snapshot().calls, [], "nothing is paid");
+}
+
+#[tokio::test]
+async fn bad_input_can_be_corrected_under_the_same_id() {
+    let stack = Stack::start().await;
+    let bad = a_task().photo("uploads/nobody.jpg");
+    let error = stack.result(&stack.begin(&bad).await).await.unwrap_err();
+    assert!(matches!(error, client::Error::Failed { .. }), "{error}");
+
+    let output = stack.run(&bad.clone().photo("uploads/portrait.jpg")).await;
+
+    assert_eq!(output.images.len(), 2);
+}
