@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{Method, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -230,6 +230,7 @@ fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/v1/images/generations", post(call::generations))
         .route("/v1/images/edits", post(call::edits))
+        .route("/v1/models", get(models))
         .route("/files/{name}", get(file::download))
         .route("/photos/{name}", get(photo::serve))
         .route("/_meter", get(meter))
@@ -241,6 +242,18 @@ fn router(shared: Arc<Shared>) -> Router {
 
 async fn meter(State(shared): State<Arc<Shared>>) -> Json<Meter> {
     Json(shared.meter.snapshot())
+}
+
+/// The list of models, which costs nothing: clients try their key on it.
+async fn models(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+) -> Result<Json<serde_json::Value>, ApiError> {
+    let settings = shared.settings();
+    call::authorize(&settings, &headers)?;
+    let model =
+        serde_json::json!({"id": settings.model, "object": "model", "created": 0, "owned_by": "sandbox"});
+    Ok(Json(serde_json::json!({"object": "list", "data": [model]})))
 }
 
 async fn nowhere(method: Method, uri: Uri) -> Response {

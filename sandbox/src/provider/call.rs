@@ -111,6 +111,16 @@ impl Drop for Presence<'_> {
     }
 }
 
+/// The key must be the one there is.
+pub(super) fn authorize(settings: &Settings, headers: &HeaderMap) -> Result<(), ApiError> {
+    let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let sent = sent.and_then(|value| value.strip_prefix("Bearer "));
+    if sent != Some(settings.api_key.as_str()) {
+        return Err(ApiError::invalid_api_key(sent.is_some()));
+    }
+    Ok(())
+}
+
 /// Key and request.
 async fn admit(
     shared: &Shared,
@@ -120,11 +130,7 @@ async fn admit(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<ImageRequest, ApiError> {
-    let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let sent = sent.and_then(|value| value.strip_prefix("Bearer "));
-    if sent != Some(settings.api_key.as_str()) {
-        return Err(ApiError::invalid_api_key(sent.is_some()));
-    }
+    authorize(settings, headers)?;
     let request = request::read(endpoint, settings, headers, body).await?;
     shared.meter.note(seq, |call| {
         call.prompt = request.prompt.to_string();
