@@ -54,7 +54,7 @@ fn output() -> GenerateImagesOutput {
 
 #[test]
 fn names_are_frozen() {
-    let failures: Vec<Value> = FailureKind::ALL.map(|kind| wire(kind)).to_vec();
+    let failures: Vec<Value> = FailureKind::ALL.map(wire).to_vec();
     let states = [
         TaskState::Running,
         TaskState::Completed,

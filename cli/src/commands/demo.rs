@@ -8,7 +8,7 @@ mod run;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use sandbox::provider::Settings;
 use sandbox::{Options, Stack, StoreKind};
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,10 +47,7 @@ pub(crate) struct Args {
 const PORTRAIT: &[u8] = include_bytes!("../../../fixtures/portrait.jpg");
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
-    // Bad input is told before anything starts.
-    if !(0.01..=1_000.0).contains(&args.speed) {
-        bail!("--speed {} is out of range: use 0.01 to 1000; 1 is real time", args.speed);
-    }
+    run::check(&args)?;
     let photo = match &args.photo {
         Some(file) => std::fs::read(file).with_context(|| format!("--photo {}", file.display()))?,
         None => PORTRAIT.to_vec(),

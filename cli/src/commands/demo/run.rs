@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use activities::Plan;
 use activities::storage::Storage;
 use anyhow::{Context, bail};
 use client::{Client, Task};
@@ -25,6 +26,23 @@ pub(super) fn config(environment: &[(String, String)]) -> anyhow::Result<Config>
     Ok(Config::read(None, environment.iter().cloned())?)
 }
 
+/// The plan that was asked for.
+fn plan<'a>(config: &'a Config, args: &Args) -> anyhow::Result<&'a Plan> {
+    config.plans.get(&args.plan).with_context(|| {
+        let known: Vec<&str> = config.plans.keys().map(String::as_str).collect();
+        format!("--plan {} is not configured: use one of {}", args.plan, known.join(", "))
+    })
+}
+
+/// Bad arguments are told before anything starts.
+pub(super) fn check(args: &Args) -> anyhow::Result<()> {
+    if !(0.01..=1_000.0).contains(&args.speed) {
+        bail!("--speed {} is out of range: use 0.01 to 1000; 1 is real time", args.speed);
+    }
+    plan(&config(&[])?, args)?;
+    Ok(())
+}
+
 /// The schema.
 pub(super) async fn prepare(environment: &[(String, String)]) -> anyhow::Result<()> {
     let config = config(environment)?;
@@ -41,10 +59,7 @@ pub(super) async fn tasks(
     stack: &Stack,
 ) -> anyhow::Result<Ended> {
     let config = config(environment)?;
-    let Some(plan) = config.plans.get(&args.plan) else {
-        let known: Vec<&str> = config.plans.keys().map(String::as_str).collect();
-        bail!("--plan {} is not configured: use one of {}", args.plan, known.join(", "));
-    };
+    let plan = plan(&config, args)?;
     let batches = plan.images.div_ceil(config.generate.batch_size);
     let bound = bound::seconds(args.tasks, batches, args.slots) / args.speed;
     let bound = Duration::from_secs_f64(bound);
