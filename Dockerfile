@@ -17,6 +17,6 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certifica
 COPY --from=build /out/darkroom /usr/local/bin/darkroom
 USER 65532:65532
 WORKDIR /tmp
-HEALTHCHECK --interval=60s --timeout=15s --start-period=30s --retries=3 CMD ["darkroom", "check"]
+HEALTHCHECK --interval=60s --timeout=15s --start-period=30s --retries=3 CMD ["darkroom", "check", "configuration", "temporal"]
 ENTRYPOINT ["darkroom"]
 CMD ["worker"]

@@ -7,6 +7,7 @@ use workflows::types::{BeautifyInput, GenerateOutput};
 use crate::Activities;
 use crate::failure::Failure;
 use crate::generate::{PaidCall, call};
+use crate::heartbeat::Done;
 use crate::provider::AnswerFormat;
 
 /// Has the photo retouched.
@@ -15,6 +16,7 @@ use crate::provider::AnswerFormat;
 pub(crate) async fn beautify(
     reach: &Activities,
     ctx: &ActivityContext,
+    bad_answers: &Done<u32>,
     input: BeautifyInput,
 ) -> Result<GenerateOutput, Failure> {
     let name = keys::beautify_call(input.part);
@@ -27,5 +29,5 @@ pub(crate) async fn beautify(
         answer: AnswerFormat::B64Json,
         reference_key: &input.photo_key,
     };
-    call(reach, ctx, paid).await
+    call(reach, ctx, bad_answers, paid).await
 }

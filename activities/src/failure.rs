@@ -12,10 +12,10 @@ use crate::{fetch, photo, provider, storage};
 const MAX_WAIT: Duration = Duration::from_secs(60);
 /// How often a refused account is tried again: somebody has to pay a bill or mend a key first.
 const REFUSED_WAIT: Duration = Duration::from_secs(30);
-/// Attempts at a call whose answer can't be read. Each may be billed.
+/// Answers to one call that can't be read. Each may be billed.
 const MAX_BAD_ANSWERS: u32 = 3;
-/// Attempts at a user's photo whose host doesn't answer.
-const MAX_PHOTO_ATTEMPTS: u32 = 6;
+/// Tries at a user's photo whose host doesn't answer.
+const MAX_PHOTO_TRIES: u32 = 6;
 
 /// A failed attempt at an activity.
 ///
@@ -48,8 +48,8 @@ impl Failure {
         Self::new(FailureKind::InvalidInput, Retry::Never, message)
     }
 
-    /// A paid call failed, in its `attempt`th attempt.
-    pub(crate) fn of_call(error: provider::Error, attempt: u32) -> Self {
+    /// A paid call failed; `bad_answers` of this call, this one included, could not be read.
+    pub(crate) fn of_call(error: provider::Error, bad_answers: u32) -> Self {
         use provider::Error as E;
         let after = |wait: Option<Duration>| match wait {
             Some(wait) => Retry::After(wait.min(MAX_WAIT)),
@@ -61,21 +61,21 @@ impl Failure {
             E::Ambiguous { .. } => (FailureKind::Ambiguous, Retry::Backoff),
             E::Refused { .. } => (FailureKind::Refused, Retry::After(REFUSED_WAIT)),
             E::BadRequest { .. } => (FailureKind::Malformed, Retry::Never),
-            E::BadAnswer { .. } if attempt >= MAX_BAD_ANSWERS => (FailureKind::Malformed, Retry::Never),
+            E::BadAnswer { .. } if bad_answers >= MAX_BAD_ANSWERS => (FailureKind::Malformed, Retry::Never),
             E::BadAnswer { .. } => (FailureKind::Malformed, Retry::Backoff),
         };
         Self::new(kind, retry, error.to_string())
     }
 
-    /// The user's photo could not be fetched, in the `attempt`th attempt.
-    pub(crate) fn of_photo_url(error: fetch::Error, attempt: u32) -> Self {
+    /// The user's photo could not be fetched, for the `tries`th time.
+    pub(crate) fn of_photo_url(error: fetch::Error, tries: u32) -> Self {
         use fetch::Error as E;
         let message = format!("photo: {error}");
         let passing = |retry| Self::new(FailureKind::PhotoUnavailable, retry, message.clone());
         match error {
             E::Refused { .. } | E::TooLarge { .. } => Self::invalid_input(message),
             E::Status { status: 400..=407 | 409..=428 | 430..=499, .. } => Self::invalid_input(message),
-            E::Status { .. } | E::Unreachable { .. } | E::Cut { .. } if attempt >= MAX_PHOTO_ATTEMPTS => {
+            E::Status { .. } | E::Unreachable { .. } | E::Cut { .. } if tries >= MAX_PHOTO_TRIES => {
                 passing(Retry::Never)
             }
             E::Status { retry_after: Some(wait), .. } => passing(Retry::After(wait.min(MAX_WAIT))),
@@ -85,19 +85,15 @@ impl Failure {
 
     /// A generated image could not be downloaded, though its URL isn't dead.
     pub(crate) fn of_image_url(error: fetch::Error) -> Self {
-        let message = error.to_string();
-        match error {
-            // Another download would be refused as well, and another generation paid for nothing.
-            fetch::Error::Refused { .. } | fetch::Error::TooLarge { .. } => {
-                Self::new(FailureKind::Malformed, Retry::Never, message)
-            }
-            fetch::Error::Status { retry_after: Some(wait), .. } => {
-                Self::new(FailureKind::ImageUnavailable, Retry::After(wait.min(MAX_WAIT)), message)
-            }
-            fetch::Error::Status { .. } | fetch::Error::Unreachable { .. } | fetch::Error::Cut { .. } => {
-                Self::new(FailureKind::ImageUnavailable, Retry::Backoff, message)
-            }
-        }
+        let retry = match &error {
+            fetch::Error::Status { retry_after: Some(wait), .. } => Retry::After((*wait).min(MAX_WAIT)),
+            fetch::Error::Status { .. }
+            | fetch::Error::Unreachable { .. }
+            | fetch::Error::Cut { .. }
+            | fetch::Error::Refused { .. }
+            | fetch::Error::TooLarge { .. } => Retry::Backoff,
+        };
+        Self::new(FailureKind::ImageUnavailable, retry, error.to_string())
     }
 
     /// The object that the user named as photo could not be read.

@@ -6,9 +6,10 @@ use temporalio_sdk::activities::ActivityContext;
 use workflows::keys;
 use workflows::types::{GenerateInput, GenerateOutput, ImageSource};
 
-use crate::Activities;
 use crate::failure::Failure;
+use crate::heartbeat::Done;
 use crate::provider::{Answer, AnswerFormat, Call, Payload};
+use crate::{Activities, provider};
 
 /// What our own objects may weigh: a reference is a photo we checked or an image we stored.
 const MAX_REFERENCE_BYTES: u64 = 50 << 20;
@@ -22,6 +23,7 @@ const MAX_REFERENCE_BYTES: u64 = 50 << 20;
 pub(crate) async fn generate(
     reach: &Activities,
     ctx: &ActivityContext,
+    bad_answers: &Done<u32>,
     input: GenerateInput,
 ) -> Result<GenerateOutput, Failure> {
     let name = keys::call(input.batch, input.part);
@@ -33,7 +35,7 @@ pub(crate) async fn generate(
         answer: reach.provider.settings().answer(),
         reference_key: &input.reference_key,
     };
-    call(reach, ctx, paid).await
+    call(reach, ctx, bad_answers, paid).await
 }
 
 /// One paid call of a task.
@@ -53,6 +55,7 @@ pub(crate) struct PaidCall<'a> {
 pub(crate) async fn call(
     reach: &Activities,
     ctx: &ActivityContext,
+    bad_answers: &Done<u32>,
     paid: PaidCall<'_>,
 ) -> Result<GenerateOutput, Failure> {
     let PaidCall { task_id, name, prompt, images, answer, reference_key } = paid;
@@ -85,7 +88,12 @@ pub(crate) async fn call(
             Ok(GenerateOutput::Rejected { message, request_id })
         }
         Err(error) => {
-            let failure = Failure::of_call(error, attempt);
+            let bad = u32::from(matches!(error, provider::Error::BadAnswer { .. }));
+            let bad_answers = bad_answers.change(|answers| {
+                *answers += bad;
+                *answers
+            });
+            let failure = Failure::of_call(error, bad_answers);
             tracing::warn!(
                 task_id,
                 call = name,

@@ -10,7 +10,8 @@ use temporalio_sdk::activities::ActivityContext;
 /// How often a step beats. The SDK sends fewer: as many as the heartbeat timeout needs.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// What a step has done so far, kept with Temporal: a next attempt goes on from there.
+/// What a step has done so far, kept with Temporal: a next attempt goes on from there. The last heartbeat of a failed attempt
+/// reaches the server with its failure; that of a killed worker may be a second old.
 #[derive(Debug)]
 pub(crate) struct Done<T>(Mutex<T>);
 
@@ -48,9 +49,4 @@ impl<T: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static> 
             tracing::error!(%error, activity = ctx.info().activity_id, "heartbeat can't be encoded");
         }
     }
-}
-
-/// Beats while `step` works.
-pub(crate) async fn during<R>(ctx: &ActivityContext, step: impl Future<Output = R>) -> R {
-    Done::<()>(Mutex::new(())).beat(ctx, step).await
 }

@@ -1,11 +1,11 @@
 //! Prepare: is this a task we can do, and have we done it already?
 
-use temporalio_sdk::activities::ActivityContext;
 use workflows::failure::FailureKind;
 use workflows::keys;
 use workflows::types::{GenerateImagesInput, PlanSpec, PrepareInput, PrepareOutput, Prepared, TaskState};
 
 use crate::failure::{Failure, Retry};
+use crate::heartbeat::Done;
 use crate::{Activities, photo};
 
 /// Checks the input, stores a checked copy of the photo and gives the task its row, in this order.
@@ -15,7 +15,7 @@ use crate::{Activities, photo};
 /// Twice: the row tells that the photo is there already; the answer is the same.
 pub(crate) async fn prepare(
     reach: &Activities,
-    ctx: &ActivityContext,
+    photo_tries: &Done<u32>,
     input: PrepareInput,
 ) -> Result<PrepareOutput, Failure> {
     let request = input.request;
@@ -30,9 +30,9 @@ pub(crate) async fn prepare(
                     FailureKind::InputDiffers,
                     Retry::Never,
                     format!(
-                        "task `{}` exists with another {}: use a new task_id for another task",
+                        "task `{}` exists with other input ({}): use a new task_id for another task",
                         request.task_id,
-                        differences.join(" and another ")
+                        differences.join(", ")
                     ),
                 ));
             }
@@ -41,7 +41,7 @@ pub(crate) async fn prepare(
             }
         }
         None => {
-            let checked = checked_photo(reach, ctx, &request).await?;
+            let checked = checked_photo(reach, photo_tries, &request).await?;
             reach.storage.put(&photo_key, "image/jpeg", checked.bytes.into()).await?;
             database::tasks::begin(&reach.database, &request, plan.images).await?;
         }
@@ -78,12 +78,18 @@ fn plan(reach: &Activities, request: &GenerateImagesInput) -> Result<PlanSpec, F
 
 async fn checked_photo(
     reach: &Activities,
-    ctx: &ActivityContext,
+    photo_tries: &Done<u32>,
     request: &GenerateImagesInput,
 ) -> Result<photo::CheckedPhoto, Failure> {
     let limit = reach.fetch.max_photo_bytes;
     let bytes = if request.photo_is_url() {
-        let of = |error| Failure::of_photo_url(error, ctx.info().attempt);
+        let of = |error| {
+            let tries = photo_tries.change(|tries| {
+                *tries += 1;
+                *tries
+            });
+            Failure::of_photo_url(error, tries)
+        };
         reach.fetcher.get(&request.photo, limit).await.map_err(of)?.bytes().await.map_err(of)?
     } else {
         reach.storage.get(&request.photo, limit).await.map_err(Failure::of_photo_key)?

@@ -11,7 +11,8 @@ use workflows::types::{
     TransferInput, TransferOutput,
 };
 
-use crate::{Activities, beautify, generate, heartbeat, insert, prepare, transfer};
+use crate::heartbeat::Done;
+use crate::{Activities, beautify, generate, insert, prepare, transfer};
 
 pub use activities::{Beautify, Generate, Insert, Prepare, Transfer};
 
@@ -24,7 +25,8 @@ impl Activities {
         ctx: ActivityContext,
         input: PrepareInput,
     ) -> Result<PrepareOutput, ActivityError> {
-        Ok(heartbeat::during(&ctx, Box::pin(prepare::prepare(&self, &ctx, input))).await?)
+        let tries = Done::resume(&ctx);
+        Ok(tries.beat(&ctx, Box::pin(prepare::prepare(&self, &tries, input))).await?)
     }
 
     /// See `beautify.rs`.
@@ -37,7 +39,9 @@ impl Activities {
         if ctx.is_cancelled() {
             return Err(ActivityError::cancelled());
         }
-        Ok(heartbeat::during(&ctx, Box::pin(beautify::beautify(&self, &ctx, input))).await?)
+        let bad_answers = Done::resume(&ctx);
+        let step = Box::pin(beautify::beautify(&self, &ctx, &bad_answers, input));
+        Ok(bad_answers.beat(&ctx, step).await?)
     }
 
     /// See `generate.rs`.
@@ -50,7 +54,9 @@ impl Activities {
         if ctx.is_cancelled() {
             return Err(ActivityError::cancelled());
         }
-        Ok(heartbeat::during(&ctx, Box::pin(generate::generate(&self, &ctx, input))).await?)
+        let bad_answers = Done::resume(&ctx);
+        let step = Box::pin(generate::generate(&self, &ctx, &bad_answers, input));
+        Ok(bad_answers.beat(&ctx, step).await?)
     }
 
     /// See `transfer.rs`.

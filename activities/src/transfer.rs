@@ -23,8 +23,8 @@ type Known = Vec<(Option<Transferred>, u32)>;
 
 /// Stores each image of the call and says what it found.
 ///
-/// Returned: every image is `Stored` (an object of that size and sha256 exists) or `Gone` (its URL or its file is dead, for
-/// good). Failed: some objects may exist already; the next attempt knows which.
+/// Returned: every image is `Stored` (an object of that size and sha256 exists), `Gone` (its URL or its file is dead, for
+/// good) or `Unusable`. Failed: some objects may exist already; the next attempt knows which.
 /// Twice: the same bytes under the same keys.
 pub(crate) async fn transfer(
     reach: &Activities,
@@ -66,6 +66,7 @@ async fn move_one(
     let transferred = match store(reach, image).await {
         Ok(inspected) => Transferred::Stored(object(&image.object_key, inspected)),
         Err(Trouble::Gone(message)) => Transferred::Gone { message },
+        Err(Trouble::Unusable(message)) => Transferred::Unusable { message },
         Err(Trouble::Broken(why)) => {
             let broken = known.change(|known| {
                 known[position].1 += 1;
@@ -87,6 +88,8 @@ async fn move_one(
 enum Trouble {
     /// Its URL is dead, for good.
     Gone(String),
+    /// It is not to be taken, and another download or generation would be the same.
+    Unusable(String),
     /// It arrived whole, and is no whole image.
     Broken(Broken),
     /// Another attempt may do.
@@ -106,10 +109,16 @@ impl From<storage::Error> for Trouble {
 
 impl From<fetch::Error> for Trouble {
     fn from(error: fetch::Error) -> Self {
-        if error.is_gone() {
-            return Trouble::Gone(error.to_string());
+        let message = error.to_string();
+        match error {
+            fetch::Error::Refused { .. } | fetch::Error::TooLarge { .. } => Trouble::Unusable(message),
+            fetch::Error::Status { status: 400..=407 | 409..=424 | 426..=428 | 430..=499, .. } => {
+                Trouble::Gone(message)
+            }
+            fetch::Error::Status { .. } | fetch::Error::Unreachable { .. } | fetch::Error::Cut { .. } => {
+                Trouble::Passing(Failure::of_image_url(error))
+            }
         }
-        Trouble::Passing(Failure::of_image_url(error))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use workflows::failure::FailureKind;
+
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -20,7 +22,7 @@ Exit codes:
   0    done (for a task: completed or partial)
   1    something is unavailable or broken; the message says what
   2    wrong usage
-  3    bad input or configuration; nothing was started
+  3    bad input or configuration; nothing was paid
   4    the task failed
   5    the task was cancelled
   6    there is no such task
@@ -34,6 +36,11 @@ impl Exit {
         }
         match error.downcast_ref::<client::Error>() {
             Some(client::Error::InvalidInput(_) | client::Error::InputDiffers { .. }) => Self::BadInput,
+            Some(client::Error::Failed { failure, .. })
+                if matches!(failure.kind, FailureKind::InvalidInput | FailureKind::InputDiffers) =>
+            {
+                Self::BadInput
+            }
             Some(client::Error::Failed { .. } | client::Error::Ended { .. }) => Self::TaskFailed,
             Some(client::Error::CancelledEarly { .. }) => Self::TaskCancelled,
             Some(client::Error::NotFound { .. }) => Self::NotFound,

@@ -13,7 +13,7 @@ use worker::Config;
 use commands::{cancel, check, demo, migrate, show, start, watch, worker as worker_command};
 use exit::Exit;
 
-/// One photo and a plan become N stored images, exactly once, whatever crashes on the way.
+/// One photo and a plan become N stored images and N rows: durable generation tasks on Temporal.
 ///
 /// Settings come from the commented defaults (`darkroom config`), a file, then the environment
 /// (DARKROOM_<SECTION>__<KEY>, and the usual DATABASE_URL, TEMPORAL_ADDRESS, AWS_…).

@@ -88,7 +88,7 @@ async fn exit_codes_tell_bad_input_failure_and_absence_apart() {
     let (code, _, stderr) = darkroom(&stack, &start("ftp://host/x", "free"), "").await;
     assert_eq!(code, 3, "{stderr}");
     let (code, _, stderr) = darkroom(&stack, &start("uploads/portrait.jpg", "gold"), "").await;
-    assert_eq!(code, 4, "{stderr}");
+    assert_eq!(code, 3, "{stderr}");
     assert!(stderr.contains("plan `gold` is not configured"), "{stderr}");
     let (code, _, stderr) = darkroom(&stack, &["show", "nobody"], "").await;
     assert_eq!(code, 6, "{stderr}");

@@ -16,7 +16,7 @@ pub enum Error {
     #[error("invalid input: {0}")]
     InvalidInput(String),
     /// A task of this id was started with other input; nothing was started.
-    #[error("task `{task_id}` exists with another {}: use a new task_id for another task", fields.join(" and another "))]
+    #[error("task `{task_id}` exists with other input ({}): use a new task_id for another task", fields.join(", "))]
     InputDiffers {
         /// The task.
         task_id: String,

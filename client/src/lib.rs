@@ -32,6 +32,7 @@ use workflows::{Checked, keys, options, task_queue};
 
 pub use error::Error;
 pub use settings::Settings;
+pub use workflows::{failure, types};
 
 /// Longest input Temporal is sent: the server refuses a blob of 2 MB.
 const MAX_INPUT_BYTES: usize = 1_900_000;

@@ -94,11 +94,12 @@ impl Stack {
             ("DARKROOM_PROVIDER__BASE_URL", self.provider.base_url()),
             ("DARKROOM_PROVIDER__API_KEY", settings.api_key.clone()),
             ("DARKROOM_PROVIDER__MODEL", settings.model.clone()),
-            ("DARKROOM_PROVIDER__IDEMPOTENCY_HEADER", settings.idempotency_header.unwrap_or_default()),
             ("DARKROOM_FETCH__ALLOW_HOSTS", "127.0.0.1".to_owned()),
         ]
+        .into_iter()
+        .chain(settings.idempotency_header.map(|header| ("DARKROOM_PROVIDER__IDEMPOTENCY_HEADER", header)))
         .map(|(name, value)| (name.to_owned(), value))
-        .to_vec()
+        .collect()
     }
 
     /// A program to run beside the stack, under guard: it ends with the stack, and its log lies in the stack's folder.

@@ -172,7 +172,7 @@ fn the_activities_types_are_frozen() {
                     images: vec![Transfer { source: url, object_key: "tasks/order-1/images/000".into() }],
                 }),
                 wire(TransferOutput {
-                    images: vec![Transferred::Stored(object()), Transferred::Gone { message: "HTTP 404".into() }],
+                    images: vec![Transferred::Stored(object()), Transferred::Gone { message: "HTTP 404".into() }, Transferred::Unusable { message: "too large".into() }],
                 }),
             ],
             "insert": [

@@ -256,3 +256,49 @@ async fn an_image_whose_url_has_died_is_made_again_alone() {
     let asked: Vec<u32> = stack.provider.meter().snapshot().calls.iter().map(|call| call.n).collect();
     assert_eq!(asked, [1, 2, 1]);
 }
+
+#[tokio::test]
+async fn an_image_larger_than_allowed_is_not_paid_for_again() {
+    let stack = Stack::with().configure(|config| config.fetch.max_image_bytes = 1_024).start().await;
+    let task = a_task();
+
+    let ended = stack.result(&stack.begin(&task).await).await;
+
+    let Err(client::Error::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
+    assert!(failure.message.contains("1024"), "{}", failure.message);
+    assert_eq!(stack.provider.meter().snapshot().calls.len(), 2);
+    assert_eq!(stack.outcome(&task).await.missing, [(MissingReason::Failed, 2)]);
+}
+
+#[tokio::test]
+async fn one_dead_and_one_unusable_image_cost_the_batch_no_other() {
+    let stack =
+        Stack::with().configure(|config| config.fetch.allow_hosts = vec!["127.0.0.1".into()]).start().await;
+    stack.provider.faults().add(Rule::new(Fault::DownloadStatus { status: 451 }).image(0).times(1));
+    let task = a_task().plan("start");
+
+    stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(30, 32), "451 is as dead as 404");
+}
+
+#[tokio::test]
+async fn an_unreadable_answer_is_asked_for_again_three_times_at_most() {
+    let stack = Stack::start().await;
+    stack
+        .provider
+        .faults()
+        .add(Rule::new(Fault::Status { status: 503, retry_after_s: None }).prompt("a garden").times(2));
+    stack.provider.faults().add(Rule::new(Fault::MalformedJson).prompt("a garden").times(2));
+    stack.provider.faults().add(Rule::new(Fault::MalformedJson).prompt("a beach"));
+    let task = a_task().prompts(["a garden", "a beach"]);
+
+    stack.run(&task).await;
+
+    let outcome = stack.outcome(&task).await;
+    assert_eq!((outcome.state, outcome.rows), (Some(TaskState::Partial), 1));
+    assert_eq!(outcome.missing, [(MissingReason::Failed, 1)]);
+    let calls = stack.provider.meter().snapshot().calls;
+    let asked = |prompt: &str| calls.iter().filter(|call| call.prompt == prompt).count();
+    assert_eq!((asked("a garden"), asked("a beach")), (2 + 2 + 1, 3), "other failures don't count");
+}

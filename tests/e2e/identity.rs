@@ -76,7 +76,7 @@ async fn another_run_with_other_input_fails_and_says_what_differs() {
 
     let (kind, message) = again.unwrap_err();
     assert_eq!(kind, "InputDiffers");
-    assert!(message.contains("another user_id and another photo"), "{message}");
+    assert!(message.contains("other input (user_id, photo)"), "{message}");
     assert_eq!(stack.outcome(&given).await, completed());
 }
 

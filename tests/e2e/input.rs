@@ -56,6 +56,7 @@ async fn whatever_is_wrong_with_the_json_is_named() {
         (with("user_id", json!("")), "user_id"),
         (with("user_id", json!("u".repeat(65))), "user_id"),
         (with("photo", json!("")), "photo"),
+        (with("photo", json!("tasks/somebody-else/photo")), "a key of Darkroom's own"),
         (with("photo", json!("ftp://host/photo.jpg")), "scheme `ftp`"),
         (with("photo", json!("file:///etc/passwd")), "scheme `file`"),
         (with("photo", json!("http://")), "photo"),

@@ -126,6 +126,12 @@ impl GenerateImagesInput {
                 self.photo.len()
             ));
         }
+        if keys::is_own(&self.photo) {
+            return Err(format!(
+                "photo {} is a key of Darkroom's own: copy the object to another key, such as uploads/…",
+                excerpt(&self.photo)
+            ));
+        }
         match self.photo.split_once("://") {
             None if self.photo.starts_with('/') || self.photo.chars().any(char::is_control) => {
                 Err(format!("photo {} is neither an http(s) URL nor an object key", excerpt(&self.photo)))

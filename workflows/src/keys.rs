@@ -10,6 +10,11 @@ pub fn task_prefix(task_id: &str) -> String {
     format!("tasks/{task_id}/")
 }
 
+/// Whether a key is one that tasks write: nobody else's photo may be taken from there.
+pub(crate) fn is_own(key: &str) -> bool {
+    key.starts_with("tasks/") || key.starts_with("staging/")
+}
+
 /// The checked photo.
 pub fn photo(task_id: &str) -> String {
     format!("tasks/{task_id}/photo")

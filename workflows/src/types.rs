@@ -276,9 +276,14 @@ pub struct TransferOutput {
 pub enum Transferred {
     /// Stored and measured.
     Stored(StoredObject),
-    /// Dead or broken at the provider, for good.
+    /// Dead or broken at the provider, for good; another generation may do.
     Gone {
         /// What was found instead.
+        message: String,
+    },
+    /// There, but not to be taken: larger than allowed, or at an address that may not be fetched. Another would be the same.
+    Unusable {
+        /// What is wrong with it.
         message: String,
     },
 }

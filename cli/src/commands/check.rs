@@ -1,6 +1,5 @@
 //! `darkroom check`: tests every connection and says what is wrong and what to do.
 
-use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use activities::provider::Provider;
@@ -11,7 +10,10 @@ use crate::exit::Exit;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// As JSON: [{"what", "ok", "message", "elapsed_ms"}].
+    /// What to test; everything if not given.
+    #[arg(value_enum, value_name = "WHAT")]
+    what: Vec<What>,
+    /// As JSON lines: {"what", "ok", "message", "elapsed_ms"}.
     #[arg(long)]
     json: bool,
 }
@@ -19,20 +21,39 @@ pub(crate) struct Args {
 /// How long a connection may take to be called one.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    Configuration,
+    Temporal,
+    Database,
+    Storage,
+    Provider,
+}
+
+impl What {
+    fn as_str(self) -> &'static str {
+        match self {
+            What::Configuration => "configuration",
+            What::Temporal => "temporal",
+            What::Database => "database",
+            What::Storage => "storage",
+            What::Provider => "provider",
+        }
+    }
+}
+
 struct Finding {
-    what: &'static str,
+    what: What,
     result: Result<String, String>,
     elapsed: Duration,
 }
 
 pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
-    let findings = [
-        find("configuration", async { config.validate().map(|()| "makes sense".to_owned()) }).await,
-        find("temporal", temporal(&config)).await,
-        find("database", postgres(&config)).await,
-        find("storage", storage(&config)).await,
-        find("provider", provider(&config)).await,
-    ];
+    let all = [What::Configuration, What::Temporal, What::Database, What::Storage, What::Provider];
+    let mut findings = Vec::new();
+    for what in all.into_iter().filter(|what| args.what.is_empty() || args.what.contains(what)) {
+        findings.push(find(what, &config).await);
+    }
     for finding in &findings {
         let (ok, message) = match &finding.result {
             Ok(message) => (true, message),
@@ -42,24 +63,36 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
         if args.json {
             println!(
                 "{}",
-                serde_json::json!({"what": finding.what, "ok": ok, "message": message, "elapsed_ms": elapsed_ms})
+                serde_json::json!({"what": finding.what.as_str(), "ok": ok, "message": message, "elapsed_ms": elapsed_ms})
             );
         } else {
             let mark = if ok { "ok    " } else { "FAILED" };
-            println!("{mark} {:<14} {message} ({elapsed_ms} ms)", finding.what);
+            println!("{mark} {:<14} {message} ({elapsed_ms} ms)", finding.what.as_str());
         }
     }
     let good = findings.iter().all(|finding| finding.result.is_ok());
     Ok(if good { Exit::Success } else { Exit::Failure })
 }
 
-async fn find<E: Display>(what: &'static str, check: impl Future<Output = Result<String, E>>) -> Finding {
+async fn find(what: What, config: &Config) -> Finding {
     let began = Instant::now();
-    let result = match tokio::time::timeout(PATIENCE, check).await {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {} s: is the address right?", PATIENCE.as_secs())),
+    let check = async {
+        match what {
+            What::Configuration => configuration(config),
+            What::Temporal => temporal(config).await,
+            What::Database => postgres(config).await,
+            What::Storage => storage(config).await,
+            What::Provider => provider(config).await,
+        }
     };
+    let result = tokio::time::timeout(PATIENCE, check)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} s: is the address right?", PATIENCE.as_secs())));
     Finding { what, result, elapsed: began.elapsed() }
+}
+
+fn configuration(config: &Config) -> Result<String, String> {
+    config.validate().map(|()| "makes sense".into()).map_err(|error| error.to_string())
 }
 
 async fn temporal(config: &Config) -> Result<String, String> {

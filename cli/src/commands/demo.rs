@@ -66,6 +66,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
             stopped = stack.stop() => stopped?,
             // Whoever can't wait: the guards of the servers see to the rest.
             _ = interrupt.recv() => return Ok(Exit::Interrupted),
+            _ = terminate.recv() => return Ok(Exit::Interrupted),
         }
     }
     exit

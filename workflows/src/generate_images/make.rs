@@ -106,6 +106,7 @@ async fn make_part(
         .map(|(&position, source)| Transfer { source, object_key: work.key(task, position) })
         .collect();
     let transferred = work.transfer(ctx, task, part, transfers).await.map_err(|error| Stopped::by(&error))?;
+    let mut for_good = None;
     for (position, image) in moving.into_iter().zip(transferred) {
         match image {
             Transferred::Stored(object) => {
@@ -116,9 +117,13 @@ async fn make_part(
                 stored.push((position, object));
             }
             Transferred::Gone { message } => why = Some(Stopped::because(MissingReason::Gone, message)),
+            Transferred::Unusable { message } => {
+                let failure = TaskFailure { kind: FailureKind::Malformed, message: message.clone() };
+                for_good = Some(Stopped { reason: MissingReason::Failed, message, failure: Some(failure) });
+            }
         }
     }
-    Ok(why)
+    for_good.map_or(Ok(why), Err)
 }
 
 impl Work<'_> {
