@@ -14,7 +14,7 @@ use workflows::types::{
 use crate::heartbeat::Done;
 use crate::{Activities, beautify, generate, insert, prepare, transfer};
 
-pub use activities::{Beautify, Generate, Insert, Prepare, Transfer};
+pub use self::activities::{Beautify, Generate, Insert, Prepare, Transfer};
 
 #[activities]
 impl Activities {
