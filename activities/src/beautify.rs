@@ -5,7 +5,7 @@ use workflows::keys;
 use workflows::types::{BeautifyInput, GenerateOutput};
 
 use crate::Activities;
-use crate::failure::Failure;
+use crate::failure::{Costly, Failure};
 use crate::generate::{PaidCall, call};
 use crate::heartbeat::Done;
 use crate::provider::AnswerFormat;
@@ -16,7 +16,7 @@ use crate::provider::AnswerFormat;
 pub(crate) async fn beautify(
     reach: &Activities,
     ctx: &ActivityContext,
-    bad_answers: &Done<u32>,
+    costly: &Done<Costly>,
     input: BeautifyInput,
 ) -> Result<GenerateOutput, Failure> {
     let name = keys::beautify_call(input.part);
@@ -25,9 +25,9 @@ pub(crate) async fn beautify(
         name: &name,
         prompt: &reach.beautify_prompt,
         images: 1,
-        // The whole task waits for it: it comes with the answer, not by another download.
-        answer: AnswerFormat::B64Json,
+        // The whole task waits for it: where nothing else is configured, it comes with the answer, not by another download.
+        answer: reach.provider.settings().answer.unwrap_or(AnswerFormat::B64Json),
         reference_key: &input.photo_key,
     };
-    call(reach, ctx, bad_answers, paid).await
+    call(reach, ctx, costly, paid).await
 }

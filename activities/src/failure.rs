@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use temporalio_common::error::ApplicationFailure;
 use temporalio_sdk::activities::ActivityError;
 use workflows::failure::FailureKind;
@@ -10,10 +11,16 @@ use crate::{fetch, photo, provider, storage};
 
 /// The longest a provider's Retry-After is obeyed.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+/// The shortest, where it says "now".
+const MIN_WAIT: Duration = Duration::from_millis(250);
 /// How often a refused account is tried again: somebody has to pay a bill or mend a key first.
 const REFUSED_WAIT: Duration = Duration::from_secs(30);
 /// Answers to one call that can't be read. Each may be billed.
 const MAX_BAD_ANSWERS: u32 = 3;
+/// Calls that ran into their timeout: the provider is slower than we wait, and bills each.
+const MAX_TIMEOUTS: u32 = 5;
+/// Answers whose bytes the store didn't take, though it gave the reference.
+const MAX_LOST_ANSWERS: u32 = 2;
 /// Tries at a user's photo whose host doesn't answer.
 const MAX_PHOTO_TRIES: u32 = 6;
 
@@ -25,6 +32,24 @@ pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     pub(crate) message: String,
     pub(crate) retry: Retry,
+}
+
+/// Failed attempts at one call that the provider has billed, or may have; kept in its heartbeat.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Costly {
+    pub(crate) bad_answers: u32,
+    pub(crate) timeouts: u32,
+    pub(crate) lost_answers: u32,
+}
+
+/// Foreign words, fit for a history, a database and a terminal: one line of at most 500 characters.
+pub(crate) fn words(text: &str) -> String {
+    let mut chars = text.chars().map(|char| if char.is_control() { ' ' } else { char });
+    let mut words: String = chars.by_ref().take(500).collect();
+    if chars.next().is_some() {
+        words.push('…');
+    }
+    words
 }
 
 /// Whether to try again.
@@ -40,7 +65,7 @@ pub(crate) enum Retry {
 
 impl Failure {
     pub(crate) fn new(kind: FailureKind, retry: Retry, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry }
+        Self { kind, message: words(&message.into()), retry }
     }
 
     /// The input can't be worked with.
@@ -48,8 +73,8 @@ impl Failure {
         Self::new(FailureKind::InvalidInput, Retry::Never, message)
     }
 
-    /// A paid call failed; `bad_answers` of this call, this one included, could not be read.
-    pub(crate) fn of_call(error: provider::Error, bad_answers: u32) -> Self {
+    /// A paid call failed, as it did before: `costly` counts this failure too.
+    pub(crate) fn of_call(error: provider::Error, costly: Costly) -> Self {
         use provider::Error as E;
         let after = |wait: Option<Duration>| match wait {
             Some(wait) => Retry::After(wait.min(MAX_WAIT)),
@@ -61,10 +86,20 @@ impl Failure {
             E::Ambiguous { .. } => (FailureKind::Ambiguous, Retry::Backoff),
             E::Refused { .. } => (FailureKind::Refused, Retry::After(REFUSED_WAIT)),
             E::BadRequest { .. } => (FailureKind::Malformed, Retry::Never),
-            E::BadAnswer { .. } if bad_answers >= MAX_BAD_ANSWERS => (FailureKind::Malformed, Retry::Never),
+            E::TimedOut if costly.timeouts >= MAX_TIMEOUTS => (FailureKind::Ambiguous, Retry::Never),
+            E::TimedOut => (FailureKind::Ambiguous, Retry::Backoff),
+            E::BadAnswer { .. } if costly.bad_answers >= MAX_BAD_ANSWERS => {
+                (FailureKind::Malformed, Retry::Never)
+            }
             E::BadAnswer { .. } => (FailureKind::Malformed, Retry::Backoff),
         };
         Self::new(kind, retry, error.to_string())
+    }
+
+    /// The bytes of an answer could not be put into the store; `lost` of this call's answers, this one included.
+    pub(crate) fn of_lost_answer(error: storage::Error, lost: u32) -> Self {
+        let retry = if lost >= MAX_LOST_ANSWERS { Retry::Never } else { Retry::Backoff };
+        Self::new(FailureKind::StorageUnavailable, retry, format!("paid images are lost: {error}"))
     }
 
     /// The user's photo could not be fetched, for the `tries`th time.
@@ -121,14 +156,9 @@ impl From<storage::Error> for Failure {
 }
 
 impl From<database::Error> for Failure {
+    /// Always worth another try, visibly: what is recorded there is paid for.
     fn from(error: database::Error) -> Self {
-        let retry = match &error {
-            database::Error::Unavailable(_) => Retry::Backoff,
-            database::Error::Refused(_) | database::Error::Unreadable(_) | database::Error::Capacity(_) => {
-                Retry::Never
-            }
-        };
-        Self::new(FailureKind::DatabaseUnavailable, retry, error.to_string())
+        Self::new(FailureKind::DatabaseUnavailable, Retry::Backoff, error.to_string())
     }
 }
 
@@ -136,7 +166,8 @@ impl From<Failure> for ActivityError {
     fn from(failure: Failure) -> Self {
         let Failure { kind, message, retry } = failure;
         let next_retry_delay = match retry {
-            Retry::After(wait) => Some(wait),
+            // Temporal takes a delay of 0 for "no retry at all".
+            Retry::After(wait) => Some(wait.max(MIN_WAIT)),
             Retry::Never | Retry::Backoff => None,
         };
         let failure = ApplicationFailure::builder(message)
@@ -145,5 +176,27 @@ impl From<Failure> for ActivityError {
             .maybe_next_retry_delay(next_retry_delay)
             .build();
         ActivityError::application(failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_words_are_one_short_line() {
+        assert_eq!(words("a\0b\nc\u{1b}[31m"), "a b c [31m");
+        assert_eq!(words(&"ж".repeat(501)).chars().count(), 501);
+        assert_eq!(words(&"ж".repeat(500)).chars().count(), 500);
+    }
+
+    #[test]
+    fn what_costs_money_is_not_tried_for_ever() {
+        let after = |costly| Failure::of_call(provider::Error::TimedOut, costly).retry;
+        assert_eq!(after(Costly { timeouts: 4, bad_answers: 9, ..Costly::default() }), Retry::Backoff);
+        assert_eq!(after(Costly { timeouts: 5, ..Costly::default() }), Retry::Never);
+        let wait = Some(Duration::from_secs(3600));
+        let throttled = provider::Error::Throttled { retry_after: wait, message: String::new() };
+        assert_eq!(Failure::of_call(throttled, Costly::default()).retry, Retry::After(MAX_WAIT));
     }
 }

@@ -1,15 +1,15 @@
 //! Generate: one paid call for the images of a batch.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use temporalio_sdk::activities::ActivityContext;
 use workflows::keys;
 use workflows::types::{GenerateInput, GenerateOutput, ImageSource};
 
-use crate::failure::Failure;
+use crate::failure::{Costly, Failure, words};
 use crate::heartbeat::Done;
 use crate::provider::{Answer, AnswerFormat, Call, Payload};
-use crate::{Activities, provider};
+use crate::{Activities, provider, storage};
 
 /// What our own objects may weigh: a reference is a photo we checked or an image we stored.
 const MAX_REFERENCE_BYTES: u64 = 50 << 20;
@@ -23,7 +23,7 @@ const MAX_REFERENCE_BYTES: u64 = 50 << 20;
 pub(crate) async fn generate(
     reach: &Activities,
     ctx: &ActivityContext,
-    bad_answers: &Done<u32>,
+    costly: &Done<Costly>,
     input: GenerateInput,
 ) -> Result<GenerateOutput, Failure> {
     let name = keys::call(input.batch, input.part);
@@ -35,7 +35,7 @@ pub(crate) async fn generate(
         answer: reach.provider.settings().answer(),
         reference_key: &input.reference_key,
     };
-    call(reach, ctx, bad_answers, paid).await
+    call(reach, ctx, costly, paid).await
 }
 
 /// One paid call of a task.
@@ -55,7 +55,7 @@ pub(crate) struct PaidCall<'a> {
 pub(crate) async fn call(
     reach: &Activities,
     ctx: &ActivityContext,
-    bad_answers: &Done<u32>,
+    costly: &Done<Costly>,
     paid: PaidCall<'_>,
 ) -> Result<GenerateOutput, Failure> {
     let PaidCall { task_id, name, prompt, images, answer, reference_key } = paid;
@@ -80,20 +80,29 @@ pub(crate) async fn call(
                 request_id,
                 "generated"
             );
-            let images = stage(reach, task_id, name, images).await?;
+            let images = stage(reach, task_id, name, images).await.map_err(|error| {
+                Failure::of_lost_answer(
+                    error,
+                    costly.change(|costly| {
+                        costly.lost_answers += 1;
+                        costly.lost_answers
+                    }),
+                )
+            })?;
             Ok(GenerateOutput::Generated { images, request_id })
         }
         Ok(Answer::Rejected { message, request_id }) => {
+            let message = words(&message);
             tracing::info!(task_id, call = name, attempt, elapsed_ms, message, request_id, "rejected");
             Ok(GenerateOutput::Rejected { message, request_id })
         }
         Err(error) => {
-            let bad = u32::from(matches!(error, provider::Error::BadAnswer { .. }));
-            let bad_answers = bad_answers.change(|answers| {
-                *answers += bad;
-                *answers
+            let costly = costly.change(|costly| {
+                costly.bad_answers += u32::from(matches!(error, provider::Error::BadAnswer { .. }));
+                costly.timeouts += u32::from(matches!(error, provider::Error::TimedOut));
+                *costly
             });
-            let failure = Failure::of_call(error, bad_answers);
+            let failure = Failure::of_call(error, costly);
             tracing::warn!(
                 task_id,
                 call = name,
@@ -115,14 +124,15 @@ async fn stage(
     task_id: &str,
     name: &str,
     images: Vec<Payload>,
-) -> Result<Vec<ImageSource>, Failure> {
+) -> Result<Vec<ImageSource>, storage::Error> {
+    let patience = Instant::now() + workflows::options::STAGING_PATIENCE;
     let mut sources = Vec::with_capacity(images.len());
     for (position, image) in images.into_iter().enumerate() {
         sources.push(match image {
             Payload::Url(url) => ImageSource::Url(url),
             Payload::Bytes(bytes) => {
                 let key = keys::staged(task_id, name, position);
-                put_until_it_is_there(reach, &key, bytes).await?;
+                put_until(reach, &key, bytes, patience).await?;
                 ImageSource::StagingKey(key)
             }
         });
@@ -130,21 +140,22 @@ async fn stage(
     Ok(sources)
 }
 
-/// Attempts at staging bytes before they are given up, and paid again.
-const MAX_STAGING_ATTEMPTS: u32 = 20;
-
-/// The one retry outside Temporal's loop: between the answer and the store lies money, and an attempt of the activity would
-/// pay again.
-async fn put_until_it_is_there(reach: &Activities, key: &str, bytes: bytes::Bytes) -> Result<(), Failure> {
-    let mut wait = std::time::Duration::from_millis(250);
-    for attempt in 1.. {
+/// The one retry outside Temporal's loop: between the answer and the store lies money, and another attempt of the activity
+/// would pay again.
+async fn put_until(
+    reach: &Activities,
+    key: &str,
+    bytes: bytes::Bytes,
+    patience: Instant,
+) -> Result<(), storage::Error> {
+    let mut wait = Duration::from_millis(250);
+    loop {
         match reach.storage.put(key, "application/octet-stream", bytes.clone()).await {
-            Ok(()) => break,
-            Err(error) if attempt == MAX_STAGING_ATTEMPTS => return Err(error.into()),
-            Err(error) => tracing::warn!(key, attempt, %error, "paid bytes wait for the store"),
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() + wait > patience => return Err(error),
+            Err(error) => tracing::warn!(key, %error, "paid bytes wait for the store"),
         }
         tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(std::time::Duration::from_secs(10));
+        wait = (wait * 2).min(Duration::from_secs(10));
     }
-    Ok(())
 }

@@ -57,6 +57,8 @@ pub struct Activities {
     pub batch_size: u32,
     /// What `beautify` asks for.
     pub beautify_prompt: String,
+    /// One permit for each photo that may be decoded at once.
+    pub decoding: Semaphore,
     /// One permit for each image that may move at once in this process.
     pub moving: Semaphore,
 }

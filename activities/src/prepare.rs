@@ -2,6 +2,7 @@
 
 use workflows::failure::FailureKind;
 use workflows::keys;
+use workflows::plan::batches;
 use workflows::types::{GenerateImagesInput, PlanSpec, PrepareInput, PrepareOutput, Prepared, TaskState};
 
 use crate::failure::{Failure, Retry};
@@ -19,33 +20,29 @@ pub(crate) async fn prepare(
     input: PrepareInput,
 ) -> Result<PrepareOutput, Failure> {
     let request = input.request;
-    let plan = plan(reach, &request)?;
-    let photo_key = keys::photo(&request.task_id);
-
-    match database::tasks::find(&reach.database, &request.task_id).await? {
-        Some(task) => {
-            let differences = task.input.differences(&request);
-            if !differences.is_empty() {
-                return Err(Failure::new(
-                    FailureKind::InputDiffers,
-                    Retry::Never,
-                    format!(
-                        "task `{}` exists with other input ({}): use a new task_id for another task",
-                        request.task_id,
-                        differences.join(", ")
-                    ),
-                ));
-            }
-            if task.output.state != TaskState::Running {
-                return Ok(PrepareOutput::Finished { output: task.output, failure: task.failure });
-            }
+    let recorded = database::tasks::find(&reach.database, &request.task_id).await?;
+    let is_new = recorded.is_none();
+    if let Some(task) = recorded {
+        let differences = task.input.differences(&request);
+        if !differences.is_empty() {
+            let message = format!(
+                "task `{}` exists with other input ({}): use a new task_id for another task",
+                request.task_id,
+                differences.join(", ")
+            );
+            return Err(Failure::new(FailureKind::InputDiffers, Retry::Never, message));
         }
-        None => {
-            let checked = checked_photo(reach, photo_tries, &request).await?;
-            reach.storage.put(&photo_key, "image/jpeg", checked.bytes.into()).await?;
-            database::tasks::begin(&reach.database, &request, plan.images).await?;
+        if task.output.state != TaskState::Running {
+            return Ok(PrepareOutput::Finished { output: task.output, failure: task.failure });
         }
     }
+    let plan = plan(reach, &request)?;
+    let photo_key = keys::photo(&request.task_id);
+    if is_new {
+        let checked = checked_photo(reach, photo_tries, &request).await?;
+        reach.storage.put(&photo_key, "image/jpeg", checked.bytes.into()).await?;
+    }
+    database::tasks::begin(&reach.database, &request, plan.images).await?;
     let route = reach.provider.settings().route.clone();
     Ok(PrepareOutput::Ready(Prepared { plan, route, photo_key }))
 }
@@ -60,21 +57,38 @@ fn plan(reach: &Activities, request: &GenerateImagesInput) -> Result<PlanSpec, F
             known.join(", ")
         )));
     };
-    let prompts = request.all_prompts().len();
-    if prompts > plan.images as usize {
+    let prompts = request.all_prompts();
+    if prompts.len() > plan.images as usize {
         return Err(Failure::invalid_input(format!(
-            "{prompts} prompts for the {} images of plan `{}`: give at most one prompt an image",
-            plan.images, request.plan
+            "{} prompts for the {} images of plan `{}`: give at most one prompt an image",
+            prompts.len(),
+            plan.images,
+            request.plan
         )));
     }
-    Ok(PlanSpec {
+    let spec = PlanSpec {
         name: request.plan.clone(),
         images: plan.images,
         batch_size: reach.batch_size.min(reach.provider.settings().images_per_call()),
         priority: plan.priority,
         weight: plan.weight,
-    })
+    };
+    // All batches are scheduled at once, each with its prompt: Temporal takes 4 MB at a time.
+    let batches = batches(&spec, prompts.len() as u32);
+    let bytes: usize = batches.iter().map(|batch| prompts[batch.prompt_index as usize].len()).sum();
+    if bytes > MAX_SCHEDULED_PROMPT_BYTES {
+        return Err(Failure::invalid_input(format!(
+            "the prompts are too long for plan `{}`: {bytes} bytes over its {} provider calls, \
+             {MAX_SCHEDULED_PROMPT_BYTES} at most",
+            request.plan,
+            batches.len()
+        )));
+    }
+    Ok(spec)
 }
+
+/// Bytes of prompts that a task's calls may carry in all.
+const MAX_SCHEDULED_PROMPT_BYTES: usize = 2_000_000;
 
 async fn checked_photo(
     reach: &Activities,
@@ -94,7 +108,9 @@ async fn checked_photo(
     } else {
         reach.storage.get(&request.photo, limit).await.map_err(Failure::of_photo_key)?
     };
-    // Decoding takes up to a second of CPU.
+    // Decoding takes up to a second of CPU, and up to 600 MB.
+    let closed = |_| Failure::new(FailureKind::Internal, Retry::Backoff, "the worker stops");
+    let _permit = reach.decoding.acquire().await.map_err(closed)?;
     match tokio::task::spawn_blocking(move || photo::check(&bytes)).await {
         Ok(checked) => Ok(checked?),
         // The same bytes would do it again.

@@ -39,9 +39,9 @@ impl Activities {
         if ctx.is_cancelled() {
             return Err(ActivityError::cancelled());
         }
-        let bad_answers = Done::resume(&ctx);
-        let step = Box::pin(beautify::beautify(&self, &ctx, &bad_answers, input));
-        Ok(bad_answers.beat(&ctx, step).await?)
+        let costly = Done::resume(&ctx);
+        let step = Box::pin(beautify::beautify(&self, &ctx, &costly, input));
+        Ok(costly.beat(&ctx, step).await?)
     }
 
     /// See `generate.rs`.
@@ -54,9 +54,9 @@ impl Activities {
         if ctx.is_cancelled() {
             return Err(ActivityError::cancelled());
         }
-        let bad_answers = Done::resume(&ctx);
-        let step = Box::pin(generate::generate(&self, &ctx, &bad_answers, input));
-        Ok(bad_answers.beat(&ctx, step).await?)
+        let costly = Done::resume(&ctx);
+        let step = Box::pin(generate::generate(&self, &ctx, &costly, input));
+        Ok(costly.beat(&ctx, step).await?)
     }
 
     /// See `transfer.rs`.
@@ -73,9 +73,9 @@ impl Activities {
     #[activity(definition = declared::Insert)]
     pub async fn insert(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         input: InsertInput,
     ) -> Result<InsertOutput, ActivityError> {
-        Ok(insert::insert(&self, input).await?)
+        Ok(Done::<()>::resume(&ctx).beat(&ctx, Box::pin(insert::insert(&self, input))).await?)
     }
 }

@@ -31,6 +31,8 @@ pub struct Settings {
     pub access_key_id: SecretString,
     /// Secret access key.
     pub secret_access_key: SecretString,
+    /// Session token of temporary credentials; empty: none.
+    pub session_token: SecretString,
     /// How long one request may take, in milliseconds; an upload counts as one.
     pub request_timeout_ms: u64,
 }
@@ -77,7 +79,7 @@ impl Storage {
         let credentials = Credentials::new(
             settings.access_key_id.expose_secret(),
             settings.secret_access_key.expose_secret(),
-            None,
+            Some(settings.session_token.expose_secret()).filter(|token| !token.is_empty()).map(str::to_owned),
             None,
             "darkroom",
         );
@@ -105,8 +107,11 @@ impl Storage {
         Self { client: aws_sdk_s3::Client::from_conf(config.build()), bucket: settings.bucket.clone() }
     }
 
-    /// Checks that the bucket is there and may be listed.
+    /// Checks that the bucket is there and may be listed, written and cleared.
     pub async fn check(&self) -> Result<(), Error> {
+        let key = format!("staging/.check-{}", std::process::id());
+        self.put(&key, "text/plain", Bytes::from_static(b"darkroom check")).await?;
+        self.delete(&key).await?;
         let request = self.client.list_objects_v2().bucket(&self.bucket).max_keys(1);
         request
             .send()

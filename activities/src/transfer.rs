@@ -8,7 +8,7 @@ use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use workflows::failure::FailureKind;
 use workflows::types::{ImageSource, StoredObject, Transfer, TransferInput, TransferOutput, Transferred};
 
-use crate::failure::{Failure, Retry};
+use crate::failure::{Failure, Retry, words};
 use crate::heartbeat::Done;
 use crate::image_file::{Broken, Inspected, MAGIC_BYTES, content_type};
 use crate::incoming::Watch;
@@ -65,8 +65,8 @@ async fn move_one(
     let _permit = reach.moving.acquire().await.map_err(closed)?;
     let transferred = match store(reach, image).await {
         Ok(inspected) => Transferred::Stored(object(&image.object_key, inspected)),
-        Err(Trouble::Gone(message)) => Transferred::Gone { message },
-        Err(Trouble::Unusable(message)) => Transferred::Unusable { message },
+        Err(Trouble::Gone(message)) => Transferred::Gone { message: words(&message) },
+        Err(Trouble::Unusable(message)) => Transferred::Unusable { message: words(&message) },
         Err(Trouble::Broken(why)) => {
             let broken = known.change(|known| {
                 known[position].1 += 1;
@@ -131,7 +131,10 @@ impl From<incoming::Error> for Trouble {
     }
 }
 
-/// Moves one image, measuring and checking it on the way. What turns out broken is not left in the store.
+/// Moves one image, measuring and checking it on the way.
+///
+/// What turns out broken is left to be overwritten, or removed by `insert`: an attempt that was paused, and is long replaced,
+/// must not remove what another has stored.
 async fn store(reach: &Activities, image: &Transfer) -> Result<Inspected, Trouble> {
     let mut incoming = match &image.source {
         ImageSource::Url(url) => reach.fetcher.get(url, reach.fetch.max_image_bytes).await?.into_incoming(),
@@ -152,17 +155,11 @@ async fn store(reach: &Activities, image: &Transfer) -> Result<Inspected, Troubl
         },
     };
     let (inspector, broke_off) = watch.end();
-    let trouble = match (broke_off, put) {
-        (Some(error), _) => error.into(),
-        (None, Err(error)) => error.into(),
-        (None, Ok(())) => match inspector.finish() {
-            Ok(inspected) => return Ok(inspected),
-            Err(broken) => Trouble::Broken(broken),
-        },
-    };
-    // A store may keep what came before a cut.
-    reach.storage.delete(&image.object_key).await?;
-    Err(trouble)
+    if let Some(error) = broke_off {
+        return Err(error.into());
+    }
+    put?;
+    inspector.finish().map_err(Trouble::Broken)
 }
 
 /// Writes a body of unknown length to a file that vanishes with its handle.

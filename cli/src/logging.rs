@@ -3,15 +3,22 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
-use worker::config::{LogFormat, Worker};
+use worker::config::{Error, LogFormat, Worker};
+
+/// Checks that the filter can be read.
+pub(crate) fn check(settings: &Worker) -> Result<EnvFilter, Error> {
+    EnvFilter::try_new(&settings.log).map_err(|error| {
+        Error::new(format!(
+            "worker.log `{}`: {error}; set it to a filter such as info,activities=debug",
+            settings.log
+        ))
+    })
+}
 
 /// Starts logging as configured.
 pub(crate) fn start(settings: &Worker) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.log).map_err(|error| {
-        anyhow::anyhow!("worker.log `{}`: {error}; such as `info,darkroom=debug`", settings.log)
-    })?;
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(check(settings)?)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match settings.log_format {

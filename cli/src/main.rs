@@ -74,6 +74,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let config = Config::read(cli.config.as_deref(), variables)?;
+    logging::check(&config.worker)?;
     match cli.command {
         Command::Worker(args) => worker_command::run(config, args).await,
         Command::Migrate(args) => migrate::run(config, args).await,

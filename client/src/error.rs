@@ -5,6 +5,7 @@
 )]
 
 use temporalio_client::errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError};
+use temporalio_client::tonic::Status;
 use temporalio_common::error::IncomingError;
 use workflows::failure::FailureKind;
 use workflows::types::TaskFailure;
@@ -73,16 +74,24 @@ impl Error {
                 };
                 Self::Failed { task_id, failure }
             }
-            WorkflowGetResultError::NotFound(_) => Self::NotFound { task_id },
+            WorkflowGetResultError::NotFound(status) => Self::not_found(&task_id, &status),
             WorkflowGetResultError::Terminated { .. } => Self::Ended { task_id, how: "terminated".into() },
             WorkflowGetResultError::TimedOut => Self::Ended { task_id, how: "execution timeout".into() },
             other => Self::Temporal(other.to_string()),
         }
     }
 
+    /// A missing namespace is no missing task.
+    fn not_found(task_id: &str, status: &Status) -> Self {
+        if status.message().starts_with("Namespace") {
+            return Self::Temporal(status.message().to_owned());
+        }
+        Self::NotFound { task_id: task_id.to_owned() }
+    }
+
     pub(crate) fn of_query(task_id: &str, error: WorkflowQueryError) -> Self {
         match error {
-            WorkflowQueryError::NotFound(_) => Self::NotFound { task_id: task_id.to_owned() },
+            WorkflowQueryError::NotFound(status) => Self::not_found(task_id, &status),
             WorkflowQueryError::Rpc(status) => Self::Temporal(status.message().to_owned()),
             other => Self::Temporal(other.to_string()),
         }
@@ -90,7 +99,7 @@ impl Error {
 
     pub(crate) fn of_interaction(task_id: &str, error: WorkflowInteractionError) -> Self {
         match error {
-            WorkflowInteractionError::NotFound(_) => Self::NotFound { task_id: task_id.to_owned() },
+            WorkflowInteractionError::NotFound(status) => Self::not_found(task_id, &status),
             WorkflowInteractionError::Rpc(status) => Self::Temporal(status.message().to_owned()),
             other => Self::Temporal(other.to_string()),
         }

@@ -20,13 +20,14 @@ use temporalio_client::NamespacedClient;
 use temporalio_client::errors::{WorkflowGetResultError, WorkflowStartError};
 use temporalio_client::tonic::IntoRequest;
 use temporalio_client::{
-    WorkflowCancelOptions, WorkflowHandle, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
-    WorkflowStartOptions,
+    WorkflowCancelOptions, WorkflowExecutionStatus, WorkflowHandle, WorkflowIdConflictPolicy,
+    WorkflowIdReusePolicy, WorkflowStartOptions,
 };
 use temporalio_common::Priority;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
 use workflows::GenerateImages;
+use workflows::failure::FailureKind;
 use workflows::types::{GenerateImagesInput, GenerateImagesOutput, Progress, Stage};
 use workflows::{Checked, keys, options, task_queue};
 
@@ -56,8 +57,9 @@ impl Client {
 
     /// Starts a task.
     ///
-    /// A task of this id that runs, or has ended with a result, is found again instead: its result is the result, and nothing
-    /// is paid twice. One that failed or was cancelled answers with what it recorded.
+    /// A task of this id that was started before is found again instead (`Task::existed`): whether it runs or has ended, its
+    /// result is the result, and nothing is paid twice. Only what was ended from outside (terminated, timed out) goes on, and
+    /// what was refused as `InvalidInput` may be tried with better input.
     ///
     /// Errors: `InvalidInput` before anything is sent; `InputDiffers` where a task of this id has other input.
     pub async fn start(&self, input: &GenerateImagesInput) -> Result<Task, Error> {
@@ -68,27 +70,45 @@ impl Client {
                 format!("the input is {size} bytes long: {MAX_INPUT_BYTES} at most; give fewer prompts");
             return Err(Error::InvalidInput(message));
         }
+        if self.start_workflow(input, WorkflowIdReusePolicy::RejectDuplicate).await? {
+            return Ok(self.task(&input.task_id));
+        }
+        let task = Task { existed: true, ..self.task(&input.task_id) };
+        let ended = task.status().await?;
+        let refused = ended == WorkflowExecutionStatus::Failed
+            && matches!(task.result().await, Err(Error::Failed { failure, .. }) if failure.kind == FailureKind::InvalidInput);
+        if !refused {
+            let fields = task.input().await?.differences(input);
+            if !fields.is_empty() {
+                return Err(Error::InputDiffers { task_id: input.task_id.clone(), fields });
+            }
+        }
+        let goes_on =
+            [WorkflowExecutionStatus::Terminated, WorkflowExecutionStatus::TimedOut].contains(&ended);
+        if refused || goes_on {
+            let existed =
+                !self.start_workflow(input, WorkflowIdReusePolicy::AllowDuplicateFailedOnly).await?;
+            return Ok(Task { existed, ..task });
+        }
+        Ok(task)
+    }
+
+    /// Whether a workflow was started: not where the policy forbids it for one that is there.
+    async fn start_workflow(
+        &self,
+        input: &GenerateImagesInput,
+        policy: WorkflowIdReusePolicy,
+    ) -> Result<bool, Error> {
         let options = WorkflowStartOptions::new(task_queue::TASKS, keys::workflow_id(&input.task_id))
             .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
-            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicateFailedOnly)
+            .id_reuse_policy(policy)
             .execution_timeout(options::EXECUTION_TIMEOUT)
             .priority(Priority::builder().fairness_key(input.user_id.clone()).build())
             .static_summary(format!("{} plan for {}", input.plan, input.user_id))
             .build();
-        let started =
-            self.temporal.start_workflow(GenerateImages::run, Checked::from(input.clone()), options).await;
-        let task = self.task(&input.task_id);
-        match started {
-            Ok(_) => Ok(task),
-            Err(WorkflowStartError::AlreadyStarted { .. }) => {
-                let existing = task.input().await?;
-                let fields = existing.differences(input);
-                if fields.is_empty() {
-                    Ok(task)
-                } else {
-                    Err(Error::InputDiffers { task_id: input.task_id.clone(), fields })
-                }
-            }
+        match self.temporal.start_workflow(GenerateImages::run, Checked::from(input.clone()), options).await {
+            Ok(_) => Ok(true),
+            Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(false),
             Err(error) => Err(Error::Temporal(error.to_string())),
         }
     }
@@ -104,7 +124,7 @@ impl Client {
     /// A task that was started, here or elsewhere. Talks to nobody yet.
     pub fn task(&self, task_id: &str) -> Task {
         let handle = self.temporal.get_workflow_handle::<GenerateImages>(keys::workflow_id(task_id));
-        Task { task_id: task_id.to_owned(), handle }
+        Task { task_id: task_id.to_owned(), handle, existed: false }
     }
 }
 
@@ -112,12 +132,18 @@ impl Client {
 pub struct Task {
     task_id: String,
     handle: WorkflowHandle<temporalio_client::Client, GenerateImages>,
+    existed: bool,
 }
 
 impl Task {
     /// Its id.
     pub fn task_id(&self) -> &str {
         &self.task_id
+    }
+
+    /// Whether `start` found it, rather than starting it.
+    pub fn existed(&self) -> bool {
+        self.existed
     }
 
     /// Waits for its end: the result of a completed, partial or cancelled task. A failed one is `Error::Failed`.
@@ -168,9 +194,13 @@ impl Task {
 
     /// Whether its workflow is closed.
     pub async fn is_closed(&self) -> Result<bool, Error> {
+        Ok(self.status().await? != WorkflowExecutionStatus::Running)
+    }
+
+    async fn status(&self) -> Result<WorkflowExecutionStatus, Error> {
         let description = self.handle.describe(Default::default()).await;
         let description = description.map_err(|error| Error::of_interaction(&self.task_id, error))?;
-        Ok(description.status() != temporalio_client::WorkflowExecutionStatus::Running)
+        Ok(description.status())
     }
 
     /// What it was started with, read from its history.

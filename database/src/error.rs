@@ -1,16 +1,14 @@
-//! What can go wrong with the database, by what the caller can do about it.
+//! What can go wrong with the database.
 
-use sea_orm::{DbErr, RuntimeErr, SqlxError};
+use sea_orm::DbErr;
 
 /// A database error.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not reached, overloaded, restarting or out of time: the same again later may work.
-    #[error("the database is unavailable: {0}")]
-    Unavailable(String),
-    /// It refused the statement: the same again fails the same way.
-    #[error("the database refused: {0}")]
-    Refused(String),
+    /// It could not be reached, or refused a statement. The same again later may work: also a refusal may be a password that
+    /// changes, or a schema in the middle of a deploy.
+    #[error("the database: {0}")]
+    Failed(String),
     /// A row holds what this version can't read.
     #[error("a row of the database can't be read: {0}")]
     Unreadable(String),
@@ -21,26 +19,6 @@ pub enum Error {
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
-        let text = error.to_string();
-        match code(&error) {
-            // Class 08 connection, 40 rollback, 53 resources, 57 operator intervention, 55P03 lock, 25006 read-only.
-            Some(code) if ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
-                Self::Unavailable(text)
-            }
-            Some(code) if code == "55P03" || code == "25006" => Self::Unavailable(text),
-            Some(_) => Self::Refused(text),
-            None => Self::Unavailable(text),
-        }
+        Self::Failed(error.to_string())
     }
-}
-
-/// The SQLSTATE, where the server gave one.
-fn code(error: &DbErr) -> Option<String> {
-    if let DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime) = error
-        && let RuntimeErr::SqlxError(error) = runtime
-        && let SqlxError::Database(error) = &**error
-    {
-        return error.code().map(|code| code.into_owned());
-    }
-    None
 }

@@ -1,8 +1,8 @@
 //! The table `tasks`, and the queries of a task's life: `begin`, `find`, `finish`.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{ConnectionTrait, QueryOrder, Set, Statement, TransactionTrait};
+use sea_orm::sea_query::{ExprTrait, OnConflict};
+use sea_orm::{ConnectionTrait, QueryOrder, QuerySelect, Set, Statement, TransactionTrait};
 use time::OffsetDateTime;
 use workflows::failure::FailureKind;
 use workflows::types::{
@@ -48,7 +48,8 @@ pub struct Task {
     pub finished_at: Option<OffsetDateTime>,
 }
 
-/// Gives the task its row. Twice: the same row; a row of a task that has ended is left alone.
+/// Gives the task its row. Twice: the same row, with the plan's numbers as they are now; a row of a task that has ended is
+/// left alone.
 pub async fn begin(
     db: &DatabaseConnection,
     input: &GenerateImagesInput,
@@ -63,7 +64,12 @@ pub async fn begin(
         ..Default::default()
     };
     Entity::insert(row)
-        .on_conflict(OnConflict::column(Column::TaskId).do_nothing().to_owned())
+        .on_conflict(
+            OnConflict::column(Column::TaskId)
+                .update_column(Column::ImagesPlanned)
+                .action_and_where(Expr::col((Entity, Column::State)).eq(TaskState::Running.as_str()))
+                .to_owned(),
+        )
         .exec_without_returning(db)
         .await?;
     Ok(())
@@ -105,13 +111,13 @@ pub async fn find(db: &DatabaseConnection, task_id: &str) -> Result<Option<Task>
 
 /// Records how the task ended: all its image rows and its final state, one statement each, in one transaction.
 ///
-/// Returns how many image rows it has. Twice: the rows are there already, and the state is final already: nothing changes.
+/// Returns the object keys of all its image rows. Twice: the rows are there already, and the state is final already: nothing changes.
 /// A task without a row (cancelled before it began) is left without one.
 pub async fn finish(
     db: &DatabaseConnection,
     output: &GenerateImagesOutput,
     failure: Option<&TaskFailure>,
-) -> Result<u32, Error> {
+) -> Result<Vec<String>, Error> {
     let transaction = db.begin().await?;
     let finished = Statement::from_sql_and_values(
         db.get_database_backend(),
@@ -129,8 +135,11 @@ pub async fn finish(
         transaction.execute_raw(insert_images(db, output)).await?;
     }
     transaction.commit().await?;
-    let rows = images::Entity::find().filter(images::Column::TaskId.eq(&output.task_id)).count(db).await?;
-    Ok(rows as u32)
+    let keys = images::Entity::find()
+        .select_only()
+        .column(images::Column::ObjectKey)
+        .filter(images::Column::TaskId.eq(&output.task_id));
+    Ok(keys.into_tuple().all(db).await?)
 }
 
 /// One statement for any number of rows: a column is one bound array.

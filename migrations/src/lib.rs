@@ -18,23 +18,29 @@ impl MigratorTrait for Migrator {
 /// Key of the advisory lock that keeps two `up` from running at once: sea-orm has no lock of its own.
 const LOCK: i64 = 0x6461_726b_726f_6f6d;
 
-/// Applies all pending migrations. Safe to call from several processes at once: they wait for each other.
-pub async fn up(db: &DatabaseConnection) -> Result<(), DbErr> {
+/// Applies all pending migrations, and returns how many. Safe to call from several processes at once: they wait for each
+/// other.
+pub async fn up(db: &DatabaseConnection) -> Result<usize, DbErr> {
     let lock = locked(db).await?;
+    let pending = pending(db).await?.len();
     Migrator::up(db, None).await?;
-    lock.commit().await
+    lock.commit().await?;
+    Ok(pending)
 }
 
-/// Reverts the last `steps` migrations.
-pub async fn down(db: &DatabaseConnection, steps: u32) -> Result<(), DbErr> {
+/// Reverts the last `steps` migrations, and returns how many there were to revert.
+pub async fn down(db: &DatabaseConnection, steps: u32) -> Result<usize, DbErr> {
     let lock = locked(db).await?;
+    let before = pending(db).await?.len();
     Migrator::down(db, Some(steps)).await?;
-    lock.commit().await
+    let after = pending(db).await?.len();
+    lock.commit().await?;
+    Ok(after - before)
 }
 
-/// Names of the migrations that are not applied yet, in order.
+/// Names of the migrations that are not applied yet, in order. Changes nothing.
 pub async fn pending(db: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
-    let pending = Migrator::get_pending_migrations(db).await?;
+    let pending = Migrator::get_pending_migrations_read_only(db).await?;
     Ok(pending.iter().map(|migration| migration.name().to_owned()).collect())
 }
 

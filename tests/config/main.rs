@@ -72,8 +72,14 @@ fn unknown_keys_and_wrong_types_are_named_with_their_place() {
     let cases = [
         ("[generate]\nslotz = 3\n", None, &["slotz", "generate", ".toml"][..]),
         ("[nonsense]\na = 1\n", None, &["nonsense", ".toml"]),
-        ("[generate]\nslots = \"many\"\n", None, &["generate.slots", "many", ".toml"]),
-        ("not toml", None, &[".toml"]),
+        ("[generate]\nslots = \"many\"\n", None, &["generate.slots", "found text", ".toml"]),
+        ("api_key = \"sk-secret", None, &["line 1", ".toml"]),
+        (
+            "[storage]\nsecret_access_key = 123456789\n",
+            None,
+            &["storage.secret_access_key", "expected a string, found a number"],
+        ),
+        ("", Some(("DARKROOM_DATABASE", "postgres://u:s3cret@host/db")), &["database", "DARKROOM_DATABASE"]),
         ("", Some(("DARKROOM_GENERATE__SLOTZ", "3")), &["slotz", "DARKROOM_GENERATE__SLOTZ"]),
         (
             "",
@@ -93,6 +99,18 @@ fn unknown_keys_and_wrong_types_are_named_with_their_place() {
         for word in says {
             assert!(error.contains(word), "`{word}` is not in: {error}");
         }
+        for secret in ["sk-secret", "123456789", "s3cret"] {
+            assert!(!error.contains(secret), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_database_url_that_cannot_be_parsed_is_told_without_it() {
+    for url in ["postgres://u:s3cret@localhost:54x2/db", "postgres://u:s3#cret/x@localhost/db"] {
+        let error = read("", &[("DATABASE_URL", url)]).unwrap().validate_database().unwrap_err().to_string();
+        assert!(error.contains("database.url") && error.contains("percent-encoded"), "{error}");
+        assert!(!error.contains("s3"), "{error}");
     }
 }
 

@@ -302,3 +302,59 @@ async fn an_unreadable_answer_is_asked_for_again_three_times_at_most() {
     let asked = |prompt: &str| calls.iter().filter(|call| call.prompt == prompt).count();
     assert_eq!((asked("a garden"), asked("a beach")), (2 + 2 + 1, 3), "other failures don't count");
 }
+
+#[tokio::test]
+async fn a_retry_after_of_0_is_tried_again_and_not_given_up() {
+    let stack = Stack::start().await;
+    stack.provider.faults().add(Rule::new(Fault::Status { status: 429, retry_after_s: Some(0) }).times(3));
+    let task = a_task();
+
+    stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(2, 3));
+}
+
+#[tokio::test]
+async fn what_no_row_speaks_of_is_removed_at_the_end() {
+    let stack = Stack::start().await;
+    stack.provider.hold();
+    let given = a_task();
+    let task = stack.begin(&given).await;
+    for key in [workflows::keys::image(task.task_id(), 99), workflows::keys::staged(task.task_id(), "3", 0)] {
+        stack.storage.put(&key, "image/png", "left by a transfer that died".into()).await.unwrap();
+    }
+
+    stack.provider.release();
+    stack.result(&task).await.unwrap();
+
+    assert_eq!(stack.outcome(&given).await, completed(2, 3));
+}
+
+#[tokio::test]
+async fn a_database_that_refuses_the_rows_loses_nothing() {
+    use sea_orm::ConnectionTrait;
+    let stack = Stack::start().await;
+    let given = a_task();
+    stack.database.execute_unprepared("ALTER TABLE images RENAME COLUMN sha256 TO renamed").await.unwrap();
+    let task = stack.begin(&given).await;
+    stack.wait_until_retried(&task, "insert").await;
+
+    stack.database.execute_unprepared("ALTER TABLE images RENAME COLUMN renamed TO sha256").await.unwrap();
+
+    stack.result(&task).await.unwrap();
+    assert_eq!(stack.outcome(&given).await, completed(2, 3));
+}
+
+#[tokio::test]
+async fn a_refused_account_waits_visibly_and_can_be_cancelled() {
+    let stack = Stack::start().await;
+    stack.provider.faults().add(Rule::new(Fault::InsufficientQuota));
+    let given = a_task();
+    let task = stack.begin(&given).await;
+    stack.wait_until_retried(&task, "beautify").await;
+
+    assert!(!task.is_closed().await.unwrap());
+    assert_eq!(stack.outcome(&given).await.images_billed, 0);
+    task.cancel("test").await.unwrap();
+    assert_eq!(stack.result(&task).await.unwrap().state, TaskState::Cancelled);
+}

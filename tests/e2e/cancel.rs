@@ -106,3 +106,19 @@ async fn after_the_end_it_changes_nothing() {
 
     assert_eq!(outcome(&stack, &given).await, (Some(TaskState::Completed), 2, 2, 3));
 }
+
+#[tokio::test]
+async fn a_call_that_fails_after_the_cancel_makes_it_no_failure() {
+    let stack = Stack::start().await;
+    stack.provider.faults().add(sandbox::Rule::new(sandbox::Fault::MalformedJson));
+    stack.provider.hold();
+    let given = a_task();
+    let task = stack.begin(&given).await;
+    stack.provider.meter().wait_until(|meter| meter.in_flight == 1).await.unwrap();
+
+    task.cancel("test").await.unwrap();
+    stack.wait_until_cancel_is_heard(&task).await;
+    stack.provider.release();
+
+    cancelled(&stack, &task).await;
+}

@@ -62,6 +62,12 @@ async fn another_run_of_a_finished_task_answers_with_the_recorded_result_and_pay
     let again = stack.run_by_name(&keys::workflow_id(&given.0.task_id), &json!(given.0)).await;
 
     assert_eq!(again, Ok(()));
+    let progress = stack.client.task(&given.0.task_id).progress().await.unwrap();
+    assert_eq!(
+        (progress.stage, progress.images_stored),
+        (workflows::types::Stage::Done, 2),
+        "of the second run"
+    );
     assert_eq!(stack.outcome(&given).await, completed());
 }
 
@@ -95,4 +101,21 @@ async fn a_cancelled_task_started_again_stays_cancelled() {
 
     assert_eq!(first, again);
     assert_eq!(stack.provider.meter().snapshot().calls.len(), 1, "nothing more is paid");
+}
+
+#[tokio::test]
+async fn a_cancelled_or_failed_task_refuses_other_input_too() {
+    let stack = Stack::with().configure(|config| config.provider.size = "1x1".into()).start().await;
+    let given = a_task();
+    stack.result(&stack.begin(&given).await).await.unwrap_err();
+
+    let other = stack.client.start(&given.clone().prompt("on a beach").0).await.err().unwrap();
+    let same = stack.begin(&given).await;
+
+    assert!(matches!(other, client::Error::InputDiffers { .. }), "{other}");
+    assert!(same.existed());
+    assert!(
+        matches!(stack.result(&same).await, Err(client::Error::Failed { .. })),
+        "it answers with its failure"
+    );
 }

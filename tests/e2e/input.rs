@@ -1,7 +1,7 @@
 //! Bad input of every kind: the workflow fails at once, typed and readable, before anything is paid.
 
 use serde_json::{Value, json};
-use tests::{Stack, a_task, portrait};
+use tests::{Stack, a_task, payload, portrait};
 use workflows::keys;
 
 #[tokio::test]
@@ -30,9 +30,11 @@ async fn whatever_is_wrong_with_the_json_is_named() {
         (with("task_id", json!(5)), "expected a string"),
         (with("promt", json!("typo")), "promt"),
         (with("plan", json!("gold")), "plan `gold` is not configured: use one of free, pro, start"),
-        (with("plan", json!("")), "plan is empty"),
+        (with("plan", json!("")), "plan `` is no plan's name"),
         (with("prompt", json!("")), "prompt is empty"),
         (with("prompt", json!(" \n")), "prompt is empty"),
+        (with("prompt", json!("nul \0")), "prompt holds a NUL"),
+        (with("photo", json!("http://host/\0")), "control character"),
         (with("prompt", json!("x".repeat(32_001))), "32001 characters: 32000 at most"),
         (without("prompt"), "neither prompt nor prompts"),
         (with("prompts", json!(["q"])), "both prompt and prompts"),
@@ -128,4 +130,38 @@ async fn bad_input_can_be_corrected_under_the_same_id() {
     let output = stack.run(&bad.clone().photo("uploads/portrait.jpg")).await;
 
     assert_eq!(output.images.len(), 2);
+}
+
+#[tokio::test]
+async fn payloads_that_are_no_json_at_all_fail_and_never_hang() {
+    let stack = Stack::start().await;
+    let surrogate =
+        br#"{"task_id":"x","user_id":"u","plan":"free","prompt":"half an emoji \ud83d","photo":"k"}"#;
+    let nested = [vec![b'['; 200], vec![b']'; 200]].concat();
+    let good = serde_json::to_vec(&json!(a_task().id("x").0)).unwrap();
+    let cases = [
+        vec![],
+        vec![payload("json/plain", good.clone()), payload("json/plain", good)],
+        vec![payload("json/plain", surrogate.to_vec())],
+        vec![payload("json/plain", b"1e999".to_vec())],
+        vec![payload("json/plain", nested)],
+        vec![payload("json/plain", b"not json".to_vec())],
+        vec![payload("binary/plain", b"\xff\xfe".to_vec())],
+        vec![payload("json/plain", b"\"photo?X-Signature=topsecret\"".to_vec())],
+    ];
+    for payloads in cases {
+        let shown = format!("{payloads:?}");
+        let (kind, message) = stack.run_with_payloads("task-x", payloads).await.unwrap_err();
+        assert_eq!(kind, "InvalidInput", "{shown}: {message}");
+        assert!(!message.contains("topsecret") && message.len() < 600, "{message}");
+    }
+}
+
+#[tokio::test]
+async fn prompts_too_long_for_all_their_calls_are_refused() {
+    let stack = Stack::with().configure(|config| config.provider.images_per_call = Some(1)).start().await;
+    let input = a_task().id("long").plan("pro").prompt(&"ж".repeat(32_000));
+    let (kind, message) = stack.run_by_name(&keys::workflow_id("long"), &json!(input.0)).await.unwrap_err();
+    assert_eq!(kind, "InvalidInput");
+    assert!(message.contains("4480000 bytes over its 70 provider calls"), "{message}");
 }

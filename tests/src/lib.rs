@@ -17,4 +17,4 @@ mod stack;
 
 pub use given::{GivenTask, a_task, portrait};
 pub use outcome::Outcome;
-pub use stack::{Builder, Stack};
+pub use stack::{Builder, Stack, payload};

@@ -9,9 +9,10 @@ use futures::StreamExt;
 use sandbox::provider::Settings;
 use sandbox::{Dialect, Folder, ObjectStore, Provider, StoreKind};
 use temporalio_client::errors::WorkflowGetResultError;
-use temporalio_client::{NamespacedClient, UntypedWorkflow, WorkflowStartOptions};
+use temporalio_client::{UntypedWorkflow, WorkflowStartOptions};
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::error::IncomingError;
+use temporalio_common::protos::temporal::api::common::v1::Payload;
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 use worker::{Config, Worker};
@@ -185,9 +186,18 @@ impl Stack {
         workflow_id: &str,
         input: &serde_json::Value,
     ) -> Result<(), (String, String)> {
+        let data = serde_json::to_vec(input).unwrap();
+        self.run_with_payloads(workflow_id, vec![payload("json/plain", data)]).await
+    }
+
+    /// The same with any payloads.
+    pub async fn run_with_payloads(
+        &self,
+        workflow_id: &str,
+        payloads: Vec<Payload>,
+    ) -> Result<(), (String, String)> {
         let options = WorkflowStartOptions::new(workflows::task_queue::TASKS, workflow_id).build();
-        let converter = self.temporal.data_converter().payload_converter();
-        let input = RawValue::from_value(input, converter);
+        let input = RawValue::new(payloads);
         let workflow = UntypedWorkflow::new("generate_images");
         let handle = self.temporal.start_workflow(workflow, input, options).await.unwrap();
         let result = tokio::time::timeout(PATIENCE, handle.get_result(Default::default())).await;
@@ -207,6 +217,25 @@ impl Stack {
         let id = workflows::keys::workflow_id(task.task_id());
         let handle = self.temporal.get_workflow_handle::<workflows::GenerateImages>(id);
         handle.fetch_history(Default::default()).into_events().await.unwrap()
+    }
+
+    /// Waits until an activity has failed at least once and waits for another attempt.
+    pub async fn wait_until_retried(&self, task: &Task, activity_id: &str) {
+        let id = workflows::keys::workflow_id(task.task_id());
+        let handle = self.temporal.get_workflow_handle::<workflows::GenerateImages>(id);
+        let retried = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                ticks.tick().await;
+                let description = handle.describe(Default::default()).await.unwrap();
+                let pending = &description.raw().pending_activities;
+                if pending.iter().any(|activity| activity.activity_id == activity_id && activity.attempt > 1)
+                {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, retried).await.expect("the activity isn't retried");
     }
 
     /// Waits until the workflow has been told of its cancel, and has acted on it.
@@ -241,6 +270,12 @@ impl Stack {
     pub fn stop_worker(&mut self) {
         drop(self.worker.take());
     }
+}
+
+/// A payload of that encoding.
+pub fn payload(encoding: &str, data: impl Into<Vec<u8>>) -> Payload {
+    let metadata = [("encoding".to_owned(), encoding.as_bytes().to_vec())];
+    Payload { metadata: metadata.into(), data: data.into(), ..Default::default() }
 }
 
 /// A worker on a thread of its own: its futures don't move between threads.

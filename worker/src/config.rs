@@ -9,6 +9,7 @@ use std::path::Path;
 
 use activities::{Plan, fetch, provider, storage};
 use figment::Figment;
+use figment::error::{Actual, Kind};
 use figment::providers::{Format, Toml};
 use serde::Deserialize;
 
@@ -124,6 +125,13 @@ pub struct Transfer {
 #[error("configuration: {0}")]
 pub struct Error(pub(crate) String);
 
+impl Error {
+    /// What is wrong, with the key and a legal value.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
+
 impl Config {
     /// The configuration from the defaults, the file and the variables, each overlaying the one before; not validated yet.
     pub fn read(
@@ -155,7 +163,7 @@ impl Config {
     }
 }
 
-/// One line for each error: what, which key, from where.
+/// One line for each error: what, which key, from where. Without values: they may be secret.
 fn explain(error: figment::Error) -> String {
     let lines = error.into_iter().map(|error| {
         let place = match &error.metadata {
@@ -166,7 +174,53 @@ fn explain(error: figment::Error) -> String {
             None => String::new(),
         };
         let key = if error.path.is_empty() { String::new() } else { format!("{}: ", error.path.join(".")) };
-        format!("{key}{}{place}", error.kind)
+        let what = match &error.kind {
+            Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
+                format!("expected {expected}, found {}", name(found))
+            }
+            Kind::Message(message) => without_excerpt(message),
+            Kind::Unsupported(found) | Kind::UnsupportedKey(found, _) => {
+                format!("{} is not possible here", name(found))
+            }
+            Kind::InvalidLength(..)
+            | Kind::UnknownVariant(..)
+            | Kind::UnknownField(..)
+            | Kind::MissingField(_)
+            | Kind::DuplicateField(_)
+            | Kind::ISizeOutOfRange(_)
+            | Kind::USizeOutOfRange(_) => error.kind.to_string(),
+        };
+        format!("{key}{what}{place}")
     });
     lines.collect::<Vec<_>>().join("; ")
+}
+
+fn name(found: &Actual) -> &'static str {
+    match found {
+        Actual::Bool(_) => "true or false",
+        Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_) => "a number",
+        Actual::Char(_) | Actual::Str(_) => "text",
+        Actual::Seq => "a list",
+        Actual::Map => "a section",
+        Actual::Bytes(_)
+        | Actual::Unit
+        | Actual::Option
+        | Actual::NewtypeStruct
+        | Actual::Enum
+        | Actual::UnitVariant
+        | Actual::NewtypeVariant
+        | Actual::TupleVariant
+        | Actual::StructVariant
+        | Actual::Other(_) => "something else",
+    }
+}
+
+/// A syntax error's place and reason; between them toml shows the line itself.
+fn without_excerpt(message: &str) -> String {
+    let mut lines = message.lines().filter(|line| !line.trim().is_empty());
+    match (lines.next(), lines.next_back()) {
+        (Some(place), Some(reason)) => format!("{place}: {reason}"),
+        (Some(only), None) => only.to_owned(),
+        (None, _) => String::new(),
+    }
 }

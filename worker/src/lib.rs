@@ -84,6 +84,7 @@ async fn reach(config: &Config) -> anyhow::Result<Activities> {
         plans: config.plans.clone(),
         batch_size: config.generate.batch_size,
         beautify_prompt: config.beautify.prompt.clone(),
+        decoding: Semaphore::new(2),
         moving: Semaphore::new(config.transfer.slots),
     })
 }

@@ -65,7 +65,10 @@ impl GenerateImages {
         let common = options::Common { remaining: deadline.remaining(ctx), priority: None };
         let prepared = match ctx.execute_activity(Steps::prepare, input, options::prepare(common)).await {
             Ok(PrepareOutput::Ready(prepared)) => prepared,
-            Ok(PrepareOutput::Finished { output, failure }) => return close(output, failure),
+            Ok(PrepareOutput::Finished { output, failure }) => {
+                note(ctx, |progress| progress::finished(progress, &output));
+                return close(output, failure);
+            }
             Err(_) if ctx.cancellation_token().is_cancelled() => {
                 let ending = Ending::before_it_began(&request.task_id);
                 return end(ctx, &detached, None, ending).await;
@@ -97,7 +100,7 @@ impl GenerateImages {
                 let made = workflows::join_all(pipelines).await;
                 outcome::ending(&task, batches.iter().zip(made), ctx.cancellation_token().is_cancelled())
             }
-            Err(why) => outcome::nothing(&task, &batches, why),
+            Err(why) => outcome::nothing(&task, &batches, why, ctx.cancellation_token().is_cancelled()),
         };
         let priority = options::priority(&task.prepared.plan, &task.request.user_id);
         end(ctx, &task.detached, Some(priority), ending).await

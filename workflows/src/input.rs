@@ -1,15 +1,21 @@
 //! Input that always decodes, and the checks that need nothing but the input itself.
 //!
 //! Input that doesn't decode would leave a workflow hanging: the SDK can't create it, and Temporal retries the workflow
-//! task for ever. So every JSON decodes, and what is wrong with it fails the workflow in its first line.
+//! task for ever. So whatever was sent decodes, and what is wrong with it fails the workflow in its first line.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
+use temporalio_common::data_converters::{
+    PayloadConversionError, SerializationContext, TemporalDeserializable,
+};
+use temporalio_common::protos::temporal::api::common::v1::Payload;
 
 use crate::keys;
 use crate::types::GenerateImagesInput;
 
 /// A `T`, or why what was sent is none.
+///
+/// Deliberately not `Deserialize`: it takes the payloads as they are, whatever their number and encoding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Checked<T> {
@@ -25,14 +31,27 @@ impl<T> From<T> for Checked<T> {
     }
 }
 
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Checked<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        Ok(match serde_json::from_value(value) {
-            Ok(decoded) => Checked::Decoded(decoded),
-            Err(error) => Checked::Undecodable(error.to_string()),
+impl<T: DeserializeOwned> TemporalDeserializable for Checked<T> {
+    fn from_payloads(
+        _: &SerializationContext<'_>,
+        payloads: Vec<Payload>,
+    ) -> Result<Self, PayloadConversionError> {
+        Ok(match payloads.as_slice() {
+            [payload] => match serde_json::from_slice(&payload.data) {
+                Ok(decoded) => Checked::Decoded(decoded),
+                Err(error) => Checked::Undecodable(plainly(&error.to_string())),
+            },
+            payloads => Checked::Undecodable(format!("{} arguments were sent, not one", payloads.len())),
         })
     }
+}
+
+/// An error of serde's without the values it quotes, which may be secret, and never long.
+fn plainly(error: &str) -> String {
+    let (found, expected) = error.rsplit_once(", expected ").map_or((error, None), |(a, b)| (a, Some(b)));
+    let found = found.split('"').next().unwrap_or_default().trim_end();
+    let expected = expected.map(|expected| format!(", expected {expected}")).unwrap_or_default();
+    format!("{found}{expected}").chars().take(300).collect()
 }
 
 /// Characters a prompt may have: what OpenAI's Images API takes.
@@ -88,8 +107,11 @@ impl GenerateImagesInput {
                 excerpt(&self.user_id)
             ));
         }
-        if self.plan.is_empty() {
-            return Err("plan is empty: name a configured plan, such as `free`".into());
+        if self.plan.is_empty() || self.plan.len() > MAX_ID_BYTES || self.plan.chars().any(char::is_control) {
+            return Err(format!(
+                "plan {} is no plan's name: name a configured plan, such as `free`",
+                excerpt(&self.plan)
+            ));
         }
         self.validate_prompts()?;
         self.validate_photo()
@@ -111,6 +133,9 @@ impl GenerateImagesInput {
             if prompt.trim().is_empty() {
                 return Err(format!("{field} is empty: say what the images should show"));
             }
+            if prompt.contains('\0') {
+                return Err(format!("{field} holds a NUL character: remove it"));
+            }
             let chars = prompt.chars().count();
             if chars > MAX_PROMPT_CHARS {
                 return Err(format!("{field} has {chars} characters: {MAX_PROMPT_CHARS} at most"));
@@ -126,6 +151,12 @@ impl GenerateImagesInput {
                 self.photo.len()
             ));
         }
+        if self.photo.chars().any(char::is_control) {
+            return Err(format!(
+                "photo {} holds a control character: encode or remove it",
+                excerpt(&self.photo)
+            ));
+        }
         if keys::is_own(&self.photo) {
             return Err(format!(
                 "photo {} is a key of Darkroom's own: copy the object to another key, such as uploads/…",
@@ -133,7 +164,7 @@ impl GenerateImagesInput {
             ));
         }
         match self.photo.split_once("://") {
-            None if self.photo.starts_with('/') || self.photo.chars().any(char::is_control) => {
+            None if self.photo.starts_with('/') => {
                 Err(format!("photo {} is neither an http(s) URL nor an object key", excerpt(&self.photo)))
             }
             None | Some(("http" | "https", _)) => Ok(()),

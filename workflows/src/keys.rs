@@ -25,9 +25,14 @@ pub fn beautified(task_id: &str) -> String {
     format!("tasks/{task_id}/beautified")
 }
 
+/// Prefix of a task's images.
+pub fn images_prefix(task_id: &str) -> String {
+    format!("tasks/{task_id}/images/")
+}
+
 /// Image `index` (from 0).
 pub fn image(task_id: &str, index: u32) -> String {
-    format!("tasks/{task_id}/images/{index:03}")
+    format!("{}{index:03}", images_prefix(task_id))
 }
 
 /// Prefix of a task's staged bytes; `insert` removes what is left under it.

@@ -15,6 +15,9 @@ pub const EXECUTION_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// The longest a provider call may be configured to take. `paid_call` leaves time around it.
 pub const MAX_PROVIDER_CALL: Duration = Duration::from_secs(300);
 
+/// How long `generate` keeps trying to put paid bytes into the store.
+pub const STAGING_PATIENCE: Duration = Duration::from_secs(90);
+
 /// What is common to a task's activities.
 #[derive(Debug, Clone)]
 pub(crate) struct Common {
@@ -46,12 +49,13 @@ pub(crate) fn prepare(common: Common) -> ActivityOptions {
     options
 }
 
-/// Waits for the provider, up to 300 s by configuration; the rest is reading the reference and staging the answer.
+/// Waits for the provider, up to 300 s by configuration, then for the store to take what came along; the rest is reading the
+/// reference, and a last put.
 ///
 /// Heartbeat timeout 5 s: a killed worker costs that much, and a stall of Temporal shorter than it costs no second payment.
 /// Cancellation waits for the call, which is paid for. Tried again until the deadline: an outage of an hour is waited out.
 pub(crate) fn paid_call(common: Common, route: &str, id: String, summary: String) -> ActivityOptions {
-    let mut options = within(&common, MAX_PROVIDER_CALL + Duration::from_secs(30));
+    let mut options = within(&common, MAX_PROVIDER_CALL + STAGING_PATIENCE + Duration::from_secs(90));
     options.activity_id = Some(id);
     options.summary = Some(summary);
     options.task_queue = Some(task_queue::generate(route));
@@ -89,6 +93,7 @@ pub(crate) fn insert(
     summary: String,
 ) -> ActivityOptions {
     let mut options = ActivityOptions::start_to_close_timeout(Duration::from_secs(30));
+    options.heartbeat_timeout = Some(Duration::from_secs(5));
     options.activity_id = Some("insert".into());
     options.summary = Some(summary);
     options.priority = priority;

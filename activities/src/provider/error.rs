@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
+use crate::failure::words;
+
 /// A failed call, by what the caller can do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -29,6 +31,9 @@ pub enum Error {
         /// What happened.
         message: String,
     },
+    /// No answer within the timeout: it may have been billed, and the next may take as long.
+    #[error("the provider gave no answer within the timeout, and may have billed the call")]
+    TimedOut,
     /// It refuses the account: bad key, no credit, unknown model.
     #[error("the provider refuses the account: {message}")]
     Refused {
@@ -133,21 +138,23 @@ pub(super) fn classify(status: u16, wait: Wait, body: &[u8]) -> Unsuccessful {
 
     let mut message = format!("HTTP {status}");
     for part in [&code, &kind].into_iter().filter(|part| !part.is_empty()) {
-        message.push_str(&format!(" {part}"));
+        message.push_str(&format!(" {}", words(part)));
     }
     if let Some(param) = detail.param.filter(|param| !param.is_empty()) {
-        message.push_str(&format!(" ({param})"));
+        message.push_str(&format!(" ({})", words(&param)));
     }
     let said = if own_word { detail.message } else { excerpt(body) };
     if !said.is_empty() {
-        message.push_str(&format!(": {}", said.chars().take(300).collect::<String>()));
+        message.push_str(&format!(": {}", words(&said)));
     }
+    let message = words(&message);
 
     let retry_after = wait.retry_after;
     Unsuccessful::Failed(match status {
-        400 | 422 if is(&REJECTED) => return Unsuccessful::Rejected(message),
+        200 | 400 | 422 if is(&REJECTED) => return Unsuccessful::Rejected(message),
         // Proxies give unknown models any status.
         _ if is(&REFUSED) => Error::Refused { message },
+        200 => Error::BadAnswer { message },
         401..=404 => Error::Refused { message },
         429 => Error::Throttled { retry_after, message },
         408 | 409 | 500.. if own_word => Error::Unavailable { retry_after, message },
@@ -175,6 +182,7 @@ mod tests {
             Unsuccessful::Failed(Error::Unavailable { .. }) => "unavailable",
             Unsuccessful::Failed(Error::Ambiguous { .. }) => "ambiguous",
             Unsuccessful::Failed(Error::Refused { .. }) => "refused",
+            Unsuccessful::Failed(Error::TimedOut) => "timed out",
             Unsuccessful::Failed(Error::BadRequest { .. }) => "bad request",
             Unsuccessful::Failed(Error::BadAnswer { .. }) => "bad answer",
         }
@@ -192,6 +200,9 @@ mod tests {
             (400, error("invalid_request_error", r#""model_not_found""#), "refused"),
             (413, "too large".into(), "bad request"),
             (422, error("invalid_request_error", "null"), "bad request"),
+            (200, error("image_generation_user_error", r#""moderation_blocked""#), "rejected"),
+            (200, error("insufficient_quota", "null"), "refused"),
+            (200, error("server_error", "null"), "bad answer"),
             (401, error("invalid_request_error", r#""invalid_api_key""#), "refused"),
             (403, error("permission_error", "null"), "refused"),
             (404, error("invalid_request_error", r#""model_not_found""#), "refused"),

@@ -40,12 +40,17 @@ impl Provider {
 
     /// Checks that the base URL answers and takes the key. Costs nothing: asks for the list of models.
     pub async fn check(&self) -> Result<(), Error> {
-        let request = self.client.get(self.url("models")).bearer_auth(self.settings.api_key.expose_secret());
+        let request =
+            self.client.get(self.url("models")).bearer_auth(self.settings.api_key.expose_secret().trim());
         let response = request.timeout(Duration::from_secs(10)).send().await.map_err(|error| lost(&error))?;
         match response.status().as_u16() {
             401 | 403 => {
                 let message = format!("HTTP {} for the key", response.status());
                 Err(Error::Refused { message })
+            }
+            500.. => {
+                let message = format!("HTTP {}", response.status());
+                Err(Error::Unavailable { retry_after: None, message })
             }
             // Some aggregators have no list of models; they answer, and that is what is asked.
             _ => Ok(()),
@@ -60,7 +65,7 @@ impl Provider {
                 self.client.post(self.url("images/generations")).json(&Generation::new(&self.settings, call))
             }
         };
-        let mut request = request.bearer_auth(self.settings.api_key.expose_secret());
+        let mut request = request.bearer_auth(self.settings.api_key.expose_secret().trim());
         if !self.settings.idempotency_header.is_empty() {
             request = request.header(&self.settings.idempotency_header, &call.idempotency_key);
         }
@@ -71,7 +76,7 @@ impl Provider {
         let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
         let request_id = header("x-request-id");
         let body = read(response).await?;
-        if status.is_success() {
+        if status.is_success() && !wire::is_error(&body) {
             return Ok(Answer::Images { images: wire::read(&body, call.images)?, request_id });
         }
         match classify(status.as_u16(), wait, &body) {
@@ -132,10 +137,12 @@ fn lost(error: &reqwest::Error) -> Error {
         cause = source;
         message = cause.to_string();
     }
-    if error.is_connect() {
+    if error.is_builder() {
+        Error::BadRequest { message }
+    } else if error.is_connect() {
         Error::Unavailable { retry_after: None, message }
     } else if error.is_timeout() {
-        Error::Ambiguous { message: "no answer within the timeout".into() }
+        Error::TimedOut
     } else {
         Error::Ambiguous { message }
     }

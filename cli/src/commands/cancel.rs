@@ -19,8 +19,12 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
     let task = Client::connect(&config.temporal).await?.task(&args.task_id);
-    task.cancel(&args.reason).await?;
-    eprintln!("task {}: cancel requested", args.task_id);
+    if task.is_closed().await? {
+        eprintln!("task {} has ended: there is nothing to cancel", args.task_id);
+    } else {
+        task.cancel(&args.reason).await?;
+        eprintln!("task {}: cancel requested", args.task_id);
+    }
     if args.wait {
         let output = task.result().await?;
         println!("{}", serde_json::to_string(&output)?);

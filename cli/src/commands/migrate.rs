@@ -24,20 +24,23 @@ enum Direction {
     Status,
 }
 
-pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
+pub(crate) async fn run(mut config: Config, args: Args) -> anyhow::Result<Exit> {
     config.validate_database()?;
+    // A migration, and waiting for somebody else's, takes as long as it takes.
+    config.database.statement_timeout_ms = 0;
     let database = database::connect(&config.database, 2).await?;
-    let pending = migrations::pending(&database).await?;
     match args.direction {
         Direction::Up => {
-            migrations::up(&database).await?;
-            eprintln!("{} migrations applied", pending.len());
+            let applied = migrations::up(&database).await?;
+            eprintln!("{applied} migrations applied");
         }
         Direction::Down { steps } => {
-            migrations::down(&database, steps).await?;
-            eprintln!("{steps} migrations reverted");
+            let reverted = migrations::down(&database, steps).await?;
+            eprintln!("{reverted} migrations reverted");
         }
-        Direction::Status => pending.iter().for_each(|name| println!("{name}")),
+        Direction::Status => {
+            migrations::pending(&database).await?.iter().for_each(|name| println!("{name}"));
+        }
     }
     Ok(Exit::Success)
 }

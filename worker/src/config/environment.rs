@@ -6,7 +6,7 @@ use figment::value::{Dict, Tag, Value};
 use super::Error;
 
 /// Names other programs use, in ascending order of precedence, and their keys.
-const USUAL: [(&str, &str); 15] = [
+const USUAL: [(&str, &str); 17] = [
     ("DATABASE_URL", "database.url"),
     ("TEMPORAL_ADDRESS", "temporal.address"),
     ("TEMPORAL_NAMESPACE", "temporal.namespace"),
@@ -18,14 +18,17 @@ const USUAL: [(&str, &str); 15] = [
     ("TEMPORAL_TLS_SERVER_NAME", "temporal.tls_server_name"),
     ("AWS_ENDPOINT_URL", "storage.endpoint_url"),
     ("AWS_ENDPOINT_URL_S3", "storage.endpoint_url"),
+    ("AWS_DEFAULT_REGION", "storage.region"),
     ("AWS_REGION", "storage.region"),
     ("AWS_ACCESS_KEY_ID", "storage.access_key_id"),
     ("AWS_SECRET_ACCESS_KEY", "storage.secret_access_key"),
+    ("AWS_SESSION_TOKEN", "storage.session_token"),
     ("RUST_LOG", "worker.log"),
 ];
 
 /// Variables that are not settings: where to find the file, and what the scripts and the sandbox use.
-const OURS: [&str; 4] = ["DARKROOM_CONFIG", "DARKROOM_CACHE", "DARKROOM_TEMPORAL", "DARKROOM_POSTGRES_BIN"];
+const OURS: [&str; 5] =
+    ["DARKROOM_CONFIG", "DARKROOM_CACHE", "DARKROOM_TEMPORAL", "DARKROOM_POSTGRES_BIN", "DARKROOM_VERSITYGW"];
 
 /// Settings from the environment, in ascending order of precedence.
 pub(super) struct Environment(Vec<(Variable, Value)>);

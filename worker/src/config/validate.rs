@@ -1,6 +1,7 @@
 //! What makes no sense, told before anything starts.
 
 use secrecy::ExposeSecret;
+use url::Url;
 use workflows::options::MAX_PROVIDER_CALL;
 
 use super::{Config, Error, Role};
@@ -14,6 +15,12 @@ impl Config {
 
         checks.that(!roles.is_empty(), "worker.roles", "is empty", r#"["tasks", "generate", "transfer"]"#);
         checks.within("worker.shutdown_grace_s", self.worker.shutdown_grace_s, 0..=3600);
+        checks.that(
+            self.temporal.address.contains(':') && !self.temporal.address.contains('/'),
+            "temporal.address",
+            "is not host:port",
+            "127.0.0.1:7233 (also: TEMPORAL_ADDRESS)",
+        );
         checks.that(
             self.temporal.tls_cert_path.as_os_str().is_empty()
                 == self.temporal.tls_key_path.as_os_str().is_empty(),
@@ -55,6 +62,20 @@ impl Config {
             checks.given("provider.api_key", provider.api_key.expose_secret(), "the account's key");
             checks.given("provider.model", &provider.model, "a model id such as gemini-2.5-flash-image");
         }
+        let header = &provider.idempotency_header;
+        checks.that(
+            header.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+            "provider.idempotency_header",
+            "is not a header's name",
+            "Idempotency-Key, or nothing",
+        );
+        let key = provider.api_key.expose_secret().trim();
+        checks.that(
+            key.bytes().all(|byte| (0x21..0x7f).contains(&byte)),
+            "provider.api_key",
+            "holds characters that no key has",
+            "the account's key",
+        );
         checks.within("provider.images_per_call", provider.images_per_call().into(), 1..=10);
         checks.within("provider.timeout_s", provider.timeout_s, 1..=MAX_PROVIDER_CALL.as_secs());
         for (key, price) in [
@@ -104,7 +125,7 @@ impl Config {
 }
 
 fn is_http(url: &str) -> bool {
-    url.strip_prefix("http://").or(url.strip_prefix("https://")).is_some_and(|rest| !rest.is_empty())
+    Url::parse(url).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
 }
 
 /// Collects everything that is wrong, so that it is mended in one go.
@@ -128,11 +149,21 @@ impl Checks {
     }
 
     fn database(&mut self, config: &Config) {
-        let url = config.database.url.expose_secret();
+        let text = config.database.url.expose_secret();
+        let good = Url::parse(text).is_ok_and(|url| {
+            // What follows a `#` or `/` in a password that isn't encoded ends up elsewhere.
+            ["postgres", "postgresql"].contains(&url.scheme())
+                && url.fragment().is_none()
+                && !url.path().contains('@')
+        });
         self.that(
-            url.starts_with("postgres://") || url.starts_with("postgresql://"),
+            good,
             "database.url",
-            if url.is_empty() { "is empty" } else { "is not a Postgres URL" },
+            if text.is_empty() {
+                "is empty"
+            } else {
+                "is not a Postgres URL (are the password's special characters percent-encoded?)"
+            },
             "postgres://user:password@host:5432/darkroom (also: DATABASE_URL)",
         );
     }

@@ -68,12 +68,11 @@ pub(super) fn ending<'a>(
 }
 
 /// The ending where no batch could begin.
-pub(super) fn nothing(task: &Task, batches: &[Batch], why: Stopped) -> Ending {
+pub(super) fn nothing(task: &Task, batches: &[Batch], why: Stopped, cancelled: bool) -> Ending {
     let missing = batches
         .iter()
         .flat_map(|batch| (0..batch.images).map(|position| missed(batch, position, &why)))
         .collect();
-    let cancelled = why.reason == MissingReason::Cancelled;
     let state = if cancelled { TaskState::Cancelled } else { TaskState::Failed };
     conclude(task, state, Vec::new(), missing, why.failure)
 }

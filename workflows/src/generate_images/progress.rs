@@ -1,7 +1,9 @@
 //! Pure: what the query `progress` answers, and its short form for people.
 
 use crate::plan::Batch;
-use crate::types::{ImageProgress, ImageState, MissingReason, PlanSpec, Progress, Stage, StoredObject};
+use crate::types::{
+    GenerateImagesOutput, ImageProgress, ImageState, MissingReason, PlanSpec, Progress, Stage, StoredObject,
+};
 
 /// Nothing is known yet.
 pub(super) fn begin() -> Progress {
@@ -57,6 +59,32 @@ pub(super) fn done(progress: &mut Progress, batch: &Batch, reason: Option<Missin
             progress.images_missing += 1;
         }
     }
+}
+
+/// The task ended before, in another run.
+pub(super) fn finished(progress: &mut Progress, output: &GenerateImagesOutput) {
+    let stored = output.images.iter().map(|image| ImageProgress {
+        index: image.index,
+        state: ImageState::Stored,
+        object_key: Some(image.object.object_key.clone()),
+        reason: None,
+    });
+    let missing = output.missing.iter().map(|image| ImageProgress {
+        index: image.index,
+        state: ImageState::Missing,
+        object_key: None,
+        reason: Some(image.reason),
+    });
+    let mut images: Vec<ImageProgress> = stored.chain(missing).collect();
+    images.sort_by_key(|image| image.index);
+    *progress = Progress {
+        stage: Stage::Done,
+        images_planned: output.images_planned,
+        images_stored: output.images.len() as u32,
+        images_missing: output.missing.len() as u32,
+        images,
+        ..begin()
+    };
 }
 
 fn image<'a>(progress: &'a mut Progress, batch: &Batch, position: usize) -> &'a mut ImageProgress {
