@@ -358,3 +358,29 @@ async fn a_refused_account_waits_visibly_and_can_be_cancelled() {
     task.cancel("test").await.unwrap();
     assert_eq!(stack.result(&task).await.unwrap().state, TaskState::Cancelled);
 }
+
+#[tokio::test]
+async fn every_attempt_at_a_call_carries_the_same_idempotency_key_where_one_is_configured() {
+    let stack = Stack::with()
+        .provider(|provider| provider.idempotency_header = Some("Idempotency-Key".into()))
+        .configure(|config| config.provider.idempotency_header = "Idempotency-Key".into())
+        .start()
+        .await;
+    stack.provider.faults().add(Rule::new(Fault::ResetAfterBilling).prompt("in a garden").times(1));
+    let task = a_task();
+
+    stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(2, 3), "billed once, though the answer was lost");
+    let id = &task.0.task_id;
+    let keys: Vec<String> = stack
+        .provider
+        .meter()
+        .snapshot()
+        .calls
+        .iter()
+        .filter_map(|call| call.idempotency_key.clone())
+        .collect();
+    let expected = [format!("{id}/beautify"), format!("{id}/1"), format!("{id}/1")];
+    assert_eq!(keys, expected);
+}

@@ -122,3 +122,20 @@ async fn a_call_that_fails_after_the_cancel_makes_it_no_failure() {
 
     cancelled(&stack, &task).await;
 }
+
+#[tokio::test]
+async fn in_insert_it_comes_too_late() {
+    use sea_orm::ConnectionTrait;
+    let stack = Stack::start().await;
+    stack.database.execute_unprepared("ALTER TABLE images RENAME COLUMN sha256 TO renamed").await.unwrap();
+    let given = a_task();
+    let task = stack.begin(&given).await;
+    stack.wait_until_retried(&task, "insert").await;
+
+    task.cancel("test").await.unwrap();
+    stack.wait_until_cancel_is_heard(&task).await;
+    stack.database.execute_unprepared("ALTER TABLE images RENAME COLUMN renamed TO sha256").await.unwrap();
+
+    assert_eq!(stack.result(&task).await.unwrap().state, TaskState::Completed);
+    assert_eq!(outcome(&stack, &given).await, (Some(TaskState::Completed), 2, 2, 3));
+}

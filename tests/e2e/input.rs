@@ -87,6 +87,18 @@ async fn a_prompt_of_10_mb_is_refused_before_it_is_sent() {
     let error = stack.client.start(&a_task().prompt(&"x".repeat(10 << 20)).0).await.err().unwrap();
     assert!(matches!(error, client::Error::InvalidInput(_)), "{error}");
     assert!(error.to_string().contains("10485760 characters: 32000 at most"), "{error}");
+
+    // Somebody else's client is refused by Temporal itself; up to its limit of 2 MB, by the workflow.
+    let raw = |chars: usize| vec![payload("json/plain", format!("\"{}\"", "x".repeat(chars)))];
+    let refused = stack.start_with_payloads("task-raw", raw(10 << 20)).await.err().unwrap();
+    assert!(
+        refused.contains("larger") || refused.contains("size") || refused.contains("exceeds"),
+        "{refused}"
+    );
+    let input = a_task().id("raw").prompt(&"x".repeat(1_500_000));
+    let (kind, message) = stack.run_by_name("task-raw", &json!(input.0)).await.unwrap_err();
+    assert_eq!(kind, "InvalidInput");
+    assert!(message.contains("1500000 characters"), "{message}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Photos by URL: fetched safely, or not at all.
 
-use serde_json::json;
+use prost::Message;
 use tests::{Stack, a_task, portrait};
 use workflows::failure::FailureKind;
 
@@ -87,20 +87,18 @@ async fn secrets_stay_out_of_the_history() {
         .await;
     let _ = stack.result(&broken).await.unwrap_err();
 
-    let keys = [stack.provider.settings().api_key, stack.store.secret_key().to_owned()];
+    let secrets =
+        [stack.provider.settings().api_key, stack.store.secret_key().to_owned(), "topsecret".into()];
     for task in [&task, &broken] {
-        // The first event is the input, which is the caller's own.
+        // The first event is the input, and the fifth hands it to `prepare`: both are the caller's own.
         let history = stack.history(task).await;
-        let text =
-            json!(history[5..].iter().map(|event| format!("{event:?}")).collect::<Vec<_>>()).to_string();
-        for key in &keys {
-            assert!(!text.contains(key.as_str()), "a key is in the history");
+        assert!(history.len() > 6);
+        for event in history.iter().filter(|event| ![1, 5].contains(&event.event_id)) {
+            let bytes = event.encode_to_vec();
+            for secret in &secrets {
+                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!found, "`{secret}` is in {event:?}");
+            }
         }
-        let failures: Vec<String> = history
-            .iter()
-            .map(|event| format!("{event:?}"))
-            .filter(|event| event.contains("failure: Some"))
-            .collect();
-        assert!(!failures.iter().any(|failure| failure.contains("topsecret")), "{failures:?}");
     }
 }

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use sandbox::provider::Settings;
 use sandbox::{Dialect, Folder, ObjectStore, Provider, StoreKind};
 use temporalio_client::errors::WorkflowGetResultError;
-use temporalio_client::{UntypedWorkflow, WorkflowStartOptions};
+use temporalio_client::{UntypedWorkflow, WorkflowHandle, WorkflowStartOptions};
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::error::IncomingError;
 use temporalio_common::protos::temporal::api::common::v1::Payload;
@@ -196,10 +196,7 @@ impl Stack {
         workflow_id: &str,
         payloads: Vec<Payload>,
     ) -> Result<(), (String, String)> {
-        let options = WorkflowStartOptions::new(workflows::task_queue::TASKS, workflow_id).build();
-        let input = RawValue::new(payloads);
-        let workflow = UntypedWorkflow::new("generate_images");
-        let handle = self.temporal.start_workflow(workflow, input, options).await.unwrap();
+        let handle = self.start_with_payloads(workflow_id, payloads).await.unwrap();
         let result = tokio::time::timeout(PATIENCE, handle.get_result(Default::default())).await;
         match result.expect("the workflow hangs") {
             Ok(_) => Ok(()),
@@ -210,6 +207,18 @@ impl Stack {
             }
             Err(other) => panic!("{other:?}"),
         }
+    }
+
+    /// Starts the workflow with any payloads. An error is what Temporal says.
+    pub async fn start_with_payloads(
+        &self,
+        workflow_id: &str,
+        payloads: Vec<Payload>,
+    ) -> Result<WorkflowHandle<temporalio_client::Client, UntypedWorkflow>, String> {
+        let options = WorkflowStartOptions::new(workflows::task_queue::TASKS, workflow_id).build();
+        let workflow = UntypedWorkflow::new("generate_images");
+        let started = self.temporal.start_workflow(workflow, RawValue::new(payloads), options).await;
+        started.map_err(|error| error.to_string())
     }
 
     /// A task's history so far.
