@@ -12,9 +12,11 @@
 
 mod given;
 mod outcome;
+mod paths;
 mod shared;
 mod stack;
 
 pub use given::{GivenTask, a_task, portrait};
 pub use outcome::Outcome;
+pub use paths::{PATHS, Path};
 pub use stack::{Builder, Stack, payload};
