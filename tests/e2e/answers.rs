@@ -363,7 +363,6 @@ async fn a_refused_account_waits_visibly_and_can_be_cancelled() {
 async fn every_attempt_at_a_call_carries_the_same_idempotency_key_where_one_is_configured() {
     let stack = Stack::with()
         .provider(|provider| provider.idempotency_header = Some("Idempotency-Key".into()))
-        .configure(|config| config.provider.idempotency_header = "Idempotency-Key".into())
         .start()
         .await;
     stack.provider.faults().add(Rule::new(Fault::ResetAfterBilling).prompt("in a garden").times(1));

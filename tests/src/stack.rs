@@ -113,6 +113,7 @@ impl Builder {
             ("DARKROOM_PROVIDER__BASE_URL", provider.base_url()),
             ("DARKROOM_PROVIDER__API_KEY", settings.api_key),
             ("DARKROOM_PROVIDER__MODEL", settings.model),
+            ("DARKROOM_PROVIDER__IDEMPOTENCY_HEADER", settings.idempotency_header.unwrap_or_default()),
             ("DARKROOM_FETCH__ALLOW_HOSTS", "127.0.0.1".into()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
@@ -268,6 +269,17 @@ impl Stack {
     /// The environment of a `darkroom` process that uses the stack.
     pub fn environment(&self) -> Vec<(String, String)> {
         self.environment.clone()
+    }
+
+    /// Starts a worker as a process of its own. It is killed with its handle.
+    pub fn spawn_worker(&self, darkroom: &str) -> tokio::process::Child {
+        tokio::process::Command::new(darkroom)
+            .arg("worker")
+            .envs(self.environment())
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
     }
 
     /// Starts a worker, where none runs.
