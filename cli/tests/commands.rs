@@ -159,7 +159,7 @@ async fn bad_configuration_is_told_before_anything_starts() {
 #[tokio::test]
 async fn a_worker_ends_with_0_on_sigterm_and_its_work_goes_on_elsewhere() {
     let mut stack = Stack::with().without_worker().start().await;
-    let mut worker = stack.spawn_worker(env!("CARGO_BIN_EXE_darkroom"));
+    let mut worker = stack.spawn_worker(env!("CARGO_BIN_EXE_darkroom"), &[]);
     stack.provider.hold();
     let given = a_task().plan("start");
     let task = stack.begin(&given).await;

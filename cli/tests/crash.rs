@@ -47,11 +47,11 @@ async fn images_billed(within: Within, keys_are_honoured: bool) -> u64 {
         Within::Beautify | Within::Generate => stack.provider.hold(),
         Within::Transfer => stack.provider.hold_downloads(),
     }
-    let mut doomed = stack.spawn_worker(DARKROOM);
+    let mut doomed = stack.spawn_worker(DARKROOM, &[]);
     let given = a_task();
     let task = stack.begin(&given).await;
     within.reach(&stack).await;
-    let _other = stack.spawn_worker(DARKROOM);
+    let _other = stack.spawn_worker(DARKROOM, &[]);
 
     doomed.start_kill().unwrap();
     doomed.wait().await.unwrap();
@@ -88,4 +88,34 @@ async fn within_generate_nothing_is_paid_twice_where_keys_are_honoured() {
 #[tokio::test]
 async fn within_transfer_nothing_is_paid_twice() {
     assert_eq!(images_billed(Within::Transfer, false).await, 3);
+}
+
+#[tokio::test]
+async fn a_transfer_paused_longer_than_a_heartbeat_does_no_harm_when_it_wakes() {
+    let stack = Stack::with().without_worker().start().await;
+    stack.provider.hold_downloads();
+    let _rest = stack.spawn_worker(DARKROOM, &["tasks", "generate"]);
+    let mut paused = stack.spawn_worker(DARKROOM, &["transfer"]);
+    let given = a_task();
+    let task = stack.begin(&given).await;
+    Within::Transfer.reach(&stack).await;
+    signal(&paused, "STOP");
+    let _other = stack.spawn_worker(DARKROOM, &["transfer"]);
+    stack.wait_until_retried(&task, "transfer-1").await;
+    stack.provider.release_downloads();
+    stack.result(&task).await.unwrap();
+    let before = stack.outcome(&given).await;
+
+    // It finds its downloads dead or done, its activities long replaced; it has ended them all when it has ended itself.
+    signal(&paused, "CONT");
+    signal(&paused, "TERM");
+    assert!(paused.wait().await.unwrap().success());
+
+    assert_eq!(stack.outcome(&given).await, before);
+    assert_eq!((before.rows, before.objects, before.images_billed), (2, 2, 3));
+}
+
+fn signal(worker: &tokio::process::Child, name: &str) {
+    let pid = worker.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
 }

@@ -103,8 +103,8 @@ fn settings(port: u16) -> Vec<String> {
         "listen_addresses=127.0.0.1".to_owned(),
         // A socket's path may be no longer than 107 bytes, a temporary folder's may.
         "unix_socket_directories=".to_owned(),
+        // The machine's death loses data, a killed server's does not: commits still wait for their write (synchronous_commit).
         "fsync=off".to_owned(),
-        "synchronous_commit=off".to_owned(),
         "full_page_writes=off".to_owned(),
         // Not in /dev/shm, where a killed server would leave it.
         "dynamic_shared_memory_type=mmap".to_owned(),

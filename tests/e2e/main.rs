@@ -5,6 +5,7 @@ mod answers;
 mod cancel;
 mod identity;
 mod input;
+mod outages;
 mod plans;
 mod schema;
 mod stores;

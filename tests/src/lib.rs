@@ -19,4 +19,5 @@ mod stack;
 pub use given::{GivenTask, a_task, portrait};
 pub use outcome::Outcome;
 pub use paths::{PATHS, Path};
+pub use shared::Servers;
 pub use stack::{Builder, Stack, payload};

@@ -1,4 +1,5 @@
-//! What all tests of a binary share: one Temporal server and one Postgres. Each test has a namespace and a database of its own.
+//! Temporal and Postgres. All tests of a binary share them, each with a namespace and a database of its own; but those that kill
+//! them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,24 +13,26 @@ const NAMESPACES: usize = 300;
 /// A database with the schema applied, to copy.
 const TEMPLATE: &str = "darkroom_template";
 
-/// The shared servers. They end with the process: their guards see to it.
-pub(crate) struct Shared {
-    pub(crate) postgres: Postgres,
-    pub(crate) temporal: Temporal,
+/// The two servers. They end with the process: their guards see to it.
+pub struct Servers {
+    /// Postgres.
+    pub postgres: Postgres,
+    /// Temporal.
+    pub temporal: Temporal,
     next: AtomicUsize,
     #[expect(dead_code, reason = "holds the folder")]
     folder: Folder,
 }
 
-static SHARED: OnceCell<Shared> = OnceCell::const_new();
+static SHARED: OnceCell<Servers> = OnceCell::const_new();
 
-impl Shared {
+impl Servers {
     /// The shared servers, started by whoever needs them first.
-    pub(crate) async fn get() -> &'static Shared {
-        SHARED.get_or_init(Shared::start).await
+    pub(crate) async fn shared() -> &'static Servers {
+        SHARED.get_or_init(Servers::start).await
     }
 
-    async fn start() -> Shared {
+    pub(crate) async fn start() -> Servers {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = Folder::create().unwrap();
         let namespaces: Vec<String> = (0..NAMESPACES).map(|number| format!("t{number}")).collect();
@@ -43,7 +46,7 @@ impl Shared {
         migrations::up(&template).await.unwrap();
         template.close().await.unwrap();
         admin.close().await.unwrap();
-        Shared { postgres, temporal, next: AtomicUsize::new(0), folder }
+        Servers { postgres, temporal, next: AtomicUsize::new(0), folder }
     }
 
     /// A namespace nobody else uses.

@@ -19,7 +19,7 @@ use worker::{Config, Worker};
 use workflows::types::{GenerateImagesOutput, Progress};
 
 use crate::given::{GivenTask, portrait};
-use crate::shared::Shared;
+use crate::shared::Servers;
 
 /// Where the sample portrait lies in every stack's bucket.
 pub(crate) const PORTRAIT_KEY: &str = "uploads/portrait.jpg";
@@ -43,6 +43,8 @@ pub struct Stack {
     /// The configuration of its worker.
     pub config: Config,
     environment: Vec<(String, String)>,
+    /// Temporal and Postgres, where they are this test's own.
+    pub servers: Option<Servers>,
     worker: Option<RunningWorker>,
     #[expect(dead_code, reason = "holds the folder")]
     folder: Folder,
@@ -53,6 +55,7 @@ pub struct Builder {
     provider: Settings,
     store: StoreKind,
     workers: bool,
+    own_servers: bool,
     configure: Box<dyn FnOnce(&mut Config)>,
 }
 
@@ -76,6 +79,12 @@ impl Builder {
         self
     }
 
+    /// Temporal and Postgres for this test alone, to be killed.
+    pub fn own_servers(mut self) -> Self {
+        self.own_servers = true;
+        self
+    }
+
     /// Nobody works.
     pub fn without_worker(mut self) -> Self {
         self.workers = false;
@@ -90,9 +99,13 @@ impl Builder {
 
     /// Starts it.
     pub async fn start(self) -> Stack {
-        let shared = Shared::get().await;
-        let namespace = shared.namespace();
-        let database_url = shared.database(&format!("darkroom_{namespace}"), true).await;
+        let own = if self.own_servers { Some(Servers::start().await) } else { None };
+        let servers = match &own {
+            Some(servers) => servers,
+            None => Servers::shared().await,
+        };
+        let namespace = servers.namespace();
+        let database_url = servers.database(&format!("darkroom_{namespace}"), true).await;
         let folder = Folder::create().unwrap();
         let store = ObjectStore::start(self.store, &folder.sub("s3").unwrap()).await.unwrap();
         let provider = Provider::start(self.provider).await.unwrap();
@@ -103,7 +116,7 @@ impl Builder {
         };
         let environment = [
             ("DATABASE_URL", database_url),
-            ("TEMPORAL_ADDRESS", shared.temporal.address()),
+            ("TEMPORAL_ADDRESS", servers.temporal.address()),
             ("TEMPORAL_NAMESPACE", namespace),
             ("AWS_ENDPOINT_URL_S3", store.endpoint()),
             ("AWS_ACCESS_KEY_ID", store.access_key().into()),
@@ -115,6 +128,8 @@ impl Builder {
             ("DARKROOM_PROVIDER__MODEL", settings.model),
             ("DARKROOM_PROVIDER__IDEMPOTENCY_HEADER", settings.idempotency_header.unwrap_or_default()),
             ("DARKROOM_FETCH__ALLOW_HOSTS", "127.0.0.1".into()),
+            // A test that fails while the provider is held is to end soon.
+            ("DARKROOM_WORKER__SHUTDOWN_GRACE_S", "15".into()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
         let mut config = Config::read(None, environment.clone()).unwrap();
@@ -131,6 +146,7 @@ impl Builder {
             storage,
             config,
             environment,
+            servers: own,
             folder,
         }
     }
@@ -151,7 +167,13 @@ impl Stack {
             idempotency_header: None,
             ..Settings::aggregator()
         };
-        Builder { provider, store: StoreKind::InProcess, workers: true, configure: Box::new(|_| {}) }
+        Builder {
+            provider,
+            store: StoreKind::InProcess,
+            workers: true,
+            own_servers: false,
+            configure: Box::new(|_| {}),
+        }
     }
 
     /// Starts a task.
@@ -166,7 +188,10 @@ impl Stack {
 
     /// Waits for a task's end.
     pub async fn result(&self, task: &Task) -> Result<GenerateImagesOutput, client::Error> {
-        tokio::time::timeout(PATIENCE, task.result()).await.expect("the task doesn't end")
+        match tokio::time::timeout(PATIENCE, task.result()).await {
+            Ok(result) => result,
+            Err(_) => panic!("the task doesn't end: {:#?}", self.pending(task).await),
+        }
     }
 
     /// Waits until a task's progress meets a condition.
@@ -229,18 +254,26 @@ impl Stack {
         handle.fetch_history(Default::default()).into_events().await.unwrap()
     }
 
-    /// Waits until an activity has failed at least once and waits for another attempt.
-    pub async fn wait_until_retried(&self, task: &Task, activity_id: &str) {
+    /// Its activities that are not done: id, attempt and last failure.
+    async fn pending(&self, task: &Task) -> Vec<(String, i32, String)> {
         let id = workflows::keys::workflow_id(task.task_id());
         let handle = self.temporal.get_workflow_handle::<workflows::GenerateImages>(id);
+        let description = handle.describe(Default::default()).await.unwrap();
+        let pending = description.raw().pending_activities.iter().map(|activity| {
+            let failure = activity.last_failure.as_ref().map(|failure| failure.message.clone());
+            (activity.activity_id.clone(), activity.attempt, failure.unwrap_or_default())
+        });
+        pending.collect()
+    }
+
+    /// Waits until an activity has failed at least once and waits for another attempt.
+    pub async fn wait_until_retried(&self, task: &Task, activity_id: &str) {
         let retried = async {
             let mut ticks = tokio::time::interval(Duration::from_millis(20));
             loop {
                 ticks.tick().await;
-                let description = handle.describe(Default::default()).await.unwrap();
-                let pending = &description.raw().pending_activities;
-                if pending.iter().any(|activity| activity.activity_id == activity_id && activity.attempt > 1)
-                {
+                let pending = self.pending(task).await;
+                if pending.iter().any(|(id, attempt, _)| id == activity_id && *attempt > 1) {
                     return;
                 }
             }
@@ -271,10 +304,11 @@ impl Stack {
         self.environment.clone()
     }
 
-    /// Starts a worker as a process of its own. It is killed with its handle.
-    pub fn spawn_worker(&self, darkroom: &str) -> tokio::process::Child {
+    /// Starts a worker of these roles, or all of them, as a process of its own. It is killed with its handle.
+    pub fn spawn_worker(&self, darkroom: &str, roles: &[&str]) -> tokio::process::Child {
         tokio::process::Command::new(darkroom)
             .arg("worker")
+            .args(roles.iter().flat_map(|role| ["--role", role]))
             .envs(self.environment())
             .stderr(std::process::Stdio::null())
             .kill_on_drop(true)

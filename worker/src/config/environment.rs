@@ -27,8 +27,14 @@ const USUAL: [(&str, &str); 17] = [
 ];
 
 /// Variables that are not settings: where to find the file, and what the scripts and the sandbox use.
-const OURS: [&str; 5] =
-    ["DARKROOM_CONFIG", "DARKROOM_CACHE", "DARKROOM_TEMPORAL", "DARKROOM_POSTGRES_BIN", "DARKROOM_VERSITYGW"];
+const OURS: [&str; 6] = [
+    "DARKROOM_CONFIG",
+    "DARKROOM_CACHE",
+    "DARKROOM_TEMPORAL",
+    "DARKROOM_POSTGRES_BIN",
+    "DARKROOM_VERSITYGW",
+    "DARKROOM_OUTSIDERS",
+];
 
 /// Settings from the environment, in ascending order of precedence.
 pub(super) struct Environment(Vec<(Variable, Value)>);
