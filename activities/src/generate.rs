@@ -9,7 +9,7 @@ use workflows::types::{GenerateInput, GenerateOutput, ImageSource};
 use crate::failure::{Costly, Failure, words};
 use crate::heartbeat::Done;
 use crate::provider::{Answer, AnswerFormat, Call, Payload};
-use crate::{Activities, provider, storage};
+use crate::{Activities, late, provider, storage};
 
 /// What our own objects may weigh: a reference is a photo we checked or an image we stored.
 const MAX_REFERENCE_BYTES: u64 = 50 << 20;
@@ -136,6 +136,16 @@ async fn stage(
                 ImageSource::StagingKey(key)
             }
         });
+    }
+    let staged: Vec<&str> = sources
+        .iter()
+        .filter_map(|source| match source {
+            ImageSource::StagingKey(key) => Some(key.as_str()),
+            ImageSource::Url(_) => None,
+        })
+        .collect();
+    if !staged.is_empty() {
+        late::withdraw(reach, task_id, staged.into_iter()).await;
     }
     Ok(sources)
 }

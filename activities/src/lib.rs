@@ -8,6 +8,7 @@ mod heartbeat;
 mod image_file;
 mod incoming;
 mod insert;
+mod late;
 mod photo;
 mod prepare;
 pub mod provider;

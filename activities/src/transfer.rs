@@ -6,13 +6,14 @@ use futures::stream::BoxStream;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use workflows::failure::FailureKind;
+use workflows::keys;
 use workflows::types::{ImageSource, StoredObject, Transfer, TransferInput, TransferOutput, Transferred};
 
 use crate::failure::{Failure, Retry, words};
 use crate::heartbeat::Done;
 use crate::image_file::{Broken, Inspected, MAGIC_BYTES, content_type};
 use crate::incoming::Watch;
-use crate::{Activities, fetch, incoming, storage};
+use crate::{Activities, fetch, incoming, late, storage};
 
 /// Downloads of a file that arrives whole but is broken, before it is taken for broken at the provider.
 const MAX_BROKEN: u32 = 3;
@@ -38,6 +39,9 @@ pub(crate) async fn transfer(
             input.images.iter().enumerate().map(|(position, image)| move_one(reach, &known, position, image));
         // All of them to their end, so that one image's trouble costs no other its progress.
         let results = futures::future::join_all(moves).await;
+        let written = input.images.iter().map(|image| image.object_key.as_str());
+        let written = written.filter(|key| *key != keys::beautified(&input.task_id));
+        late::withdraw(reach, &input.task_id, written).await;
         results.into_iter().collect::<Result<Vec<Transferred>, Failure>>()
     };
     let work = known.beat(ctx, work);

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod migrate;
 pub(crate) mod show;
+pub(crate) mod soak;
 pub(crate) mod start;
 mod story;
 pub(crate) mod watch;

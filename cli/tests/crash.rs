@@ -1,8 +1,13 @@
 //! kill -9 of a worker in the middle of each step, with another worker beside it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use chaos::Deeds;
+use futures::StreamExt;
 use sandbox::Meter;
-use tests::{Stack, a_task};
+use tests::{Mishap, Point, Stack, a_task};
+use workflows::activities::NAMES;
 use workflows::types::TaskState;
 
 const DARKROOM: &str = env!("CARGO_BIN_EXE_darkroom");
@@ -85,9 +90,114 @@ async fn within_generate_nothing_is_paid_twice_where_keys_are_honoured() {
     assert_eq!(images_billed(Within::Generate, true).await, 3);
 }
 
+/// Kills the only worker when an activity has come so far, with another beside it that has just started. How long until work
+/// goes on.
+async fn kill_at(activity: &'static str, point: Point) -> Duration {
+    let stack =
+        Stack::with().provider(|provider| provider.batch_ms = 500).between().without_worker().start().await;
+    let given = a_task();
+    if point == Point::Worked {
+        // What it reports is lost with it.
+        stack.between().plan(&given.0.task_id, activity, Mishap::ResultLost);
+    }
+    let began = Instant::now();
+    let mut doomed = stack.spawn_worker(DARKROOM, &[]);
+    let task = stack.begin(&given).await;
+    stack.between().reached(Some(activity), point, began).await;
+    let _other = stack.spawn_worker(DARKROOM, &[]);
+
+    let (killed, killed_ms) = (Instant::now(), now_ms());
+    doomed.start_kill().unwrap();
+    doomed.wait().await.unwrap();
+    let resumed = stack.between().reached(None, Point::Begun, killed).await;
+
+    stack.result(&task).await.unwrap();
+    stack
+        .assert_invariants(&[&given], &Deeds { losses: vec![(killed_ms, killed_ms)], ..Deeds::default() })
+        .await;
+    let outcome = stack.outcome_of(&given).await;
+    assert_eq!((outcome.state, outcome.rows, outcome.objects), (Some(TaskState::Completed), 2, 2));
+    resumed - killed
+}
+
+/// Work goes on within this time of a worker's death.
+const RESUMES_WITHIN: Duration = Duration::from_secs(10);
+
 #[tokio::test]
-async fn within_transfer_nothing_is_paid_twice() {
-    assert_eq!(images_billed(Within::Transfer, false).await, 3);
+async fn each_activity_survives_the_death_of_its_worker_within_it_and_after_it() {
+    let kills = NAMES.iter().flat_map(|name| [Point::Working, Point::Worked].map(|point| (*name, point)));
+    let resumed = futures::stream::iter(kills)
+        .map(|(name, point)| async move { (name, point, kill_at(name, point).await) })
+        .buffer_unordered(3)
+        .collect::<Vec<_>>()
+        .await;
+    eprintln!("{resumed:#?}");
+    let late: Vec<_> = resumed.iter().filter(|(_, _, after)| *after > RESUMES_WITHIN).collect();
+    assert!(late.is_empty(), "{late:?}");
+}
+
+#[tokio::test]
+async fn a_workflow_goes_on_without_the_worker_that_knew_it() {
+    let stack = Stack::with().between().without_worker().start().await;
+    stack.provider.hold();
+    let _steps = stack.spawn_worker(DARKROOM, &["generate", "transfer"]);
+    let mut doomed = stack.spawn_worker(DARKROOM, &["tasks"]);
+    let given = a_task();
+    let task = stack.begin(&given).await;
+    Within::Generate.reach(&stack).await;
+    let _other = stack.spawn_worker(DARKROOM, &["tasks"]);
+
+    let killed = Instant::now();
+    doomed.start_kill().unwrap();
+    doomed.wait().await.unwrap();
+    stack.provider.release();
+    let resumed = stack.between().reached(Some("transfer"), Point::Begun, killed).await;
+
+    stack.result(&task).await.unwrap();
+    assert_eq!(stack.outcome(&given).await.images_billed, 3);
+    eprintln!("{:?}", resumed - killed);
+    assert!(resumed - killed < RESUMES_WITHIN, "{:?}", resumed - killed);
+}
+
+/// Pauses the only worker within an activity, as a machine that swaps or is moved, with another beside it that has just started.
+async fn pause_within(activity: &str) -> Duration {
+    let stack =
+        Stack::with().provider(|provider| provider.batch_ms = 500).between().without_worker().start().await;
+    let given = a_task();
+    let began = Instant::now();
+    let mut paused = stack.spawn_worker(DARKROOM, &[]);
+    let task = stack.begin(&given).await;
+    stack.between().reached(Some(activity), Point::Working, began).await;
+    let _other = stack.spawn_worker(DARKROOM, &[]);
+    let (stopped, stopped_ms) = (Instant::now(), now_ms());
+    signal(&paused, "STOP");
+
+    stack.result(&task).await.unwrap();
+    let ended = stopped.elapsed();
+    signal(&paused, "CONT");
+    signal(&paused, "TERM");
+    assert!(paused.wait().await.unwrap().success());
+
+    stack
+        .assert_invariants(&[&given], &Deeds { losses: vec![(stopped_ms, now_ms())], ..Deeds::default() })
+        .await;
+    let outcome = stack.outcome_of(&given).await;
+    assert_eq!((outcome.state, outcome.rows, outcome.objects), (Some(TaskState::Completed), 2, 2));
+    ended
+}
+
+#[tokio::test]
+async fn each_activity_survives_the_pause_of_its_worker() {
+    let ended = futures::stream::iter(NAMES)
+        .map(|name| async move { (name, pause_within(name).await) })
+        .buffer_unordered(3)
+        .collect::<Vec<_>>()
+        .await;
+    eprintln!("{ended:#?}");
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
 #[tokio::test]

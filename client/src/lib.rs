@@ -103,6 +103,7 @@ impl Client {
             .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
             .id_reuse_policy(policy)
             .execution_timeout(options::EXECUTION_TIMEOUT)
+            .task_timeout(options::WORKFLOW_TASK_TIMEOUT)
             .priority(Priority::builder().fairness_key(input.user_id.clone()).build())
             .static_summary(format!("{} plan for {}", input.plan, input.user_id))
             .build();

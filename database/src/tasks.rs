@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, OnConflict};
-use sea_orm::{ConnectionTrait, QueryOrder, QuerySelect, Set, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, QueryOrder, QuerySelect, Set, Statement};
 use time::OffsetDateTime;
 use workflows::failure::FailureKind;
 use workflows::types::{
@@ -109,41 +109,16 @@ pub async fn find(db: &DatabaseConnection, task_id: &str) -> Result<Option<Task>
     }))
 }
 
-/// Records how the task ended: all its image rows and its final state, one statement each, in one transaction.
+/// Records how the task ended: all its image rows and its final state, in one statement. One, not a transaction of two: a process that
+/// is paused between them would lock the row for everybody.
 ///
-/// Returns the object keys of all its image rows. Twice: the rows are there already, and the state is final already: nothing changes.
-/// A task without a row (cancelled before it began) is left without one.
+/// Returns the object keys of all its image rows. Twice: the state is final already: nothing changes. A task without a row (cancelled
+/// before it began) is left without one.
 pub async fn finish(
     db: &DatabaseConnection,
     output: &GenerateImagesOutput,
     failure: Option<&TaskFailure>,
 ) -> Result<Vec<String>, Error> {
-    let transaction = db.begin().await?;
-    let finished = Statement::from_sql_and_values(
-        db.get_database_backend(),
-        "UPDATE tasks SET state = $2, missing = $3, failure_kind = $4, failure_message = $5, finished_at = now()
-          WHERE task_id = $1 AND state = 'running'",
-        [
-            output.task_id.clone().into(),
-            output.state.as_str().into(),
-            json(&output.missing)?.into(),
-            failure.map(|failure| failure.kind.as_str()).into(),
-            failure.map(|failure| failure.message.clone()).into(),
-        ],
-    );
-    if transaction.execute_raw(finished).await?.rows_affected() == 1 {
-        transaction.execute_raw(insert_images(db, output)).await?;
-    }
-    transaction.commit().await?;
-    let keys = images::Entity::find()
-        .select_only()
-        .column(images::Column::ObjectKey)
-        .filter(images::Column::TaskId.eq(&output.task_id));
-    Ok(keys.into_tuple().all(db).await?)
-}
-
-/// One statement for any number of rows: a column is one bound array.
-fn insert_images(db: &DatabaseConnection, output: &GenerateImagesOutput) -> Statement {
     fn column<T>(images: &[StoredImage], value: impl Fn(&StoredImage) -> T) -> sea_orm::Value
     where
         Vec<T>: Into<sea_orm::Value>,
@@ -151,13 +126,24 @@ fn insert_images(db: &DatabaseConnection, output: &GenerateImagesOutput) -> Stat
         images.iter().map(value).collect::<Vec<T>>().into()
     }
     let images = &output.images;
-    Statement::from_sql_and_values(
+    // Any number of rows: a column is one bound array.
+    let finished = Statement::from_sql_and_values(
         db.get_database_backend(),
-        "INSERT INTO images (task_id, index, prompt_index, object_key, size_bytes, content_type, width, height, sha256)
-         SELECT $1, * FROM UNNEST($2::int[], $3::int[], $4::text[], $5::bigint[], $6::text[], $7::int[], $8::int[], $9::text[])
-         ON CONFLICT DO NOTHING",
+        "WITH ended AS (
+             UPDATE tasks SET state = $2, missing = $3, failure_kind = $4, failure_message = $5, finished_at = now()
+              WHERE task_id = $1 AND state = 'running'
+          RETURNING task_id
+         )
+         INSERT INTO images (task_id, index, prompt_index, object_key, size_bytes, content_type, width, height, sha256)
+         SELECT ended.task_id, image.* FROM ended,
+                UNNEST($6::int[], $7::int[], $8::text[], $9::bigint[], $10::text[], $11::int[], $12::int[], $13::text[]) AS image
+             ON CONFLICT DO NOTHING",
         [
             output.task_id.clone().into(),
+            output.state.as_str().into(),
+            json(&output.missing)?.into(),
+            failure.map(|failure| failure.kind.as_str()).into(),
+            failure.map(|failure| failure.message.clone()).into(),
             column(images, |image| image.index as i32),
             column(images, |image| image.prompt_index as i32),
             column(images, |image| image.object.object_key.clone()),
@@ -167,7 +153,25 @@ fn insert_images(db: &DatabaseConnection, output: &GenerateImagesOutput) -> Stat
             column(images, |image| image.object.height as i32),
             column(images, |image| image.object.sha256.clone()),
         ],
-    )
+    );
+    db.execute_raw(finished).await?;
+    let keys = images::Entity::find()
+        .select_only()
+        .column(images::Column::ObjectKey)
+        .filter(images::Column::TaskId.eq(&output.task_id));
+    Ok(keys.into_tuple().all(db).await?)
+}
+
+/// The object keys of the image rows of a task that has ended; none while it runs, or where it has no row.
+pub async fn recorded(db: &DatabaseConnection, task_id: &str) -> Result<Option<Vec<String>>, Error> {
+    let statement = Statement::from_sql_and_values(
+        db.get_database_backend(),
+        "SELECT ARRAY(SELECT object_key FROM images WHERE images.task_id = tasks.task_id) AS keys
+           FROM tasks WHERE task_id = $1 AND state <> 'running'",
+        [task_id.into()],
+    );
+    let row = db.query_one_raw(statement).await?;
+    Ok(row.map(|row| row.try_get("", "keys")).transpose()?)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Json, Error> {

@@ -9,6 +9,9 @@
 //! ```
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::chance::Chance;
 
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,19 @@ pub enum Fault {
     HangAfterBilling,
     /// The call is done and billed; the answer, a 200, is cut JSON.
     MalformedJson,
+    /// The call is taken into work, and no answer ever comes; not billed.
+    HangBeforeBilling,
+    /// The call is done and billed; its answer trickles in over this time.
+    SlowBody {
+        /// Milliseconds of our time.
+        ms: u64,
+    },
+    /// The call is done and billed; the connection ends in the middle of the answer.
+    CutBody,
+    /// The call is done and billed; its answer, sound JSON, calls itself a web page.
+    WrongContentType,
+    /// The call is done and billed; its images are web pages, whatever they call themselves.
+    NotAnImage,
     /// The call is done, with another number of images than asked for; these are billed.
     ShortAnswer {
         /// How many images: fewer, none, or more.
@@ -49,6 +65,21 @@ pub enum Fault {
         /// The HTTP status.
         status: u16,
     },
+    /// The connection of a download ends in the middle of the file.
+    DownloadCut,
+    /// A download trickles in over this time.
+    DownloadSlow {
+        /// Milliseconds of our time.
+        ms: u64,
+    },
+    /// A download never comes.
+    DownloadHang,
+    /// A download is sound, and calls itself a web page.
+    DownloadWrongType,
+    /// A download is a web page that calls itself an image.
+    DownloadNotAnImage,
+    /// A bit in the middle of the file is another. A PNG's checksum tells; what a JPEG or a WebP shows is another picture.
+    FlippedBit,
     /// A download is cut: only its first bytes come, with a Content-Length that fits them.
     Truncated {
         /// How many bytes come.
@@ -75,9 +106,59 @@ impl Fault {
             | Fault::ResetAfterBilling
             | Fault::HangAfterBilling
             | Fault::MalformedJson
+            | Fault::HangBeforeBilling
+            | Fault::SlowBody { .. }
+            | Fault::CutBody
+            | Fault::WrongContentType
+            | Fault::NotAnImage
             | Fault::ShortAnswer { .. } => Stage::Call,
-            Fault::DownloadStatus { .. } | Fault::Truncated { .. } => Stage::Download,
+            Fault::DownloadStatus { .. }
+            | Fault::DownloadCut
+            | Fault::DownloadSlow { .. }
+            | Fault::DownloadHang
+            | Fault::DownloadWrongType
+            | Fault::DownloadNotAnImage
+            | Fault::FlippedBit
+            | Fault::Truncated { .. } => Stage::Download,
         }
+    }
+
+    /// One of each, for whoever wants them all; those of numbers with several.
+    pub fn examples() -> Vec<Fault> {
+        let status = |status, retry_after_s| Fault::Status { status, retry_after_s };
+        vec![
+            status(429, None),
+            status(429, Some(1)),
+            status(500, None),
+            status(502, None),
+            status(503, None),
+            status(503, Some(1)),
+            Fault::ModerationBlocked,
+            Fault::InvalidKey,
+            Fault::InsufficientQuota,
+            Fault::Html { status: 502 },
+            Fault::ResetBeforeBilling,
+            Fault::ResetAfterBilling,
+            Fault::HangBeforeBilling,
+            Fault::HangAfterBilling,
+            Fault::MalformedJson,
+            Fault::SlowBody { ms: 300 },
+            Fault::CutBody,
+            Fault::WrongContentType,
+            Fault::NotAnImage,
+            Fault::ShortAnswer { images: 0 },
+            Fault::ShortAnswer { images: 1 },
+            Fault::ShortAnswer { images: 7 },
+            Fault::DownloadStatus { status: 404 },
+            Fault::DownloadStatus { status: 500 },
+            Fault::DownloadCut,
+            Fault::DownloadSlow { ms: 300 },
+            Fault::DownloadHang,
+            Fault::DownloadWrongType,
+            Fault::DownloadNotAnImage,
+            Fault::FlippedBit,
+            Fault::Truncated { keep_bytes: 100 },
+        ]
     }
 }
 
@@ -89,6 +170,8 @@ pub struct Rule {
     image: Option<u32>,
     nth: Option<u64>,
     times: Option<u64>,
+    chance: Option<f64>,
+    until: Option<Instant>,
     /// How many calls or downloads it matched, and how often it struck.
     seen: u64,
     struck: u64,
@@ -97,7 +180,17 @@ pub struct Rule {
 impl Rule {
     /// Strikes at each call (or download), for ever.
     pub fn new(fault: Fault) -> Rule {
-        Rule { fault, prompt: None, image: None, nth: None, times: None, seen: 0, struck: 0 }
+        Rule {
+            fault,
+            prompt: None,
+            image: None,
+            nth: None,
+            times: None,
+            chance: None,
+            until: None,
+            seen: 0,
+            struck: 0,
+        }
     }
 
     /// Only where the prompt contains this. A download has the prompt its image was made from.
@@ -124,35 +217,71 @@ impl Rule {
         self
     }
 
+    /// Only with this probability; see [`Faults::seed`].
+    pub fn chance(mut self, probability: f64) -> Rule {
+        self.chance = Some(probability);
+        self
+    }
+
+    /// Only so long from now.
+    pub fn during(mut self, time: Duration) -> Rule {
+        self.until = Some(Instant::now() + time);
+        self
+    }
+
     /// Does it strike here? Counts.
-    fn strikes(&mut self, stage: Stage, prompt: &str, image: Option<u32>) -> bool {
+    fn strikes(&mut self, stage: Stage, prompt: &str, image: Option<u32>, chance: &mut Chance) -> bool {
         let matches = self.fault.stage() == stage
+            && self.until.is_none_or(|until| Instant::now() < until)
             && self.prompt.as_ref().is_none_or(|part| prompt.contains(part))
             && (self.image.is_none() || self.image == image);
         if !matches {
             return false;
         }
         self.seen += 1;
-        let strikes =
-            self.nth.is_none_or(|n| self.seen >= n) && self.times.is_none_or(|times| self.struck < times);
+        let strikes = self.nth.is_none_or(|n| self.seen >= n)
+            && self.times.is_none_or(|times| self.struck < times)
+            && self.chance.is_none_or(|probability| chance.happens(probability));
         self.struck += u64::from(strikes);
         strikes
     }
 }
 
 /// The rules in force. They are asked in the order they were added; the first that strikes is what happens.
-#[derive(Debug, Default)]
-pub struct Faults(Mutex<Vec<Rule>>);
+#[derive(Debug)]
+pub struct Faults(Mutex<Rules>);
+
+#[derive(Debug)]
+struct Rules {
+    rules: Vec<Rule>,
+    chance: Chance,
+}
+
+impl Default for Faults {
+    fn default() -> Faults {
+        Faults(Mutex::new(Rules { rules: Vec::new(), chance: Chance::new(0) }))
+    }
+}
 
 impl Faults {
     /// One more rule, after those before.
     pub fn add(&self, rule: Rule) {
-        self.rules().push(rule);
+        self.lock().rules.push(rule);
+    }
+
+    /// One more rule, before all others.
+    pub fn add_first(&self, rule: Rule) {
+        self.lock().rules.insert(0, rule);
+    }
+
+    /// What decides where a rule strikes by chance.
+    pub fn seed(&self, seed: u64) {
+        self.lock().chance = Chance::new(seed);
     }
 
     /// Nothing goes wrong any more.
     pub fn clear(&self) {
-        self.rules().clear();
+        self.lock().rules.clear();
     }
 
     /// What goes wrong with a call, if anything.
@@ -166,11 +295,13 @@ impl Faults {
     }
 
     fn first(&self, stage: Stage, prompt: &str, image: Option<u32>) -> Option<Fault> {
-        let mut rules = self.rules();
-        rules.iter_mut().find_map(|rule| rule.strikes(stage, prompt, image).then(|| rule.fault.clone()))
+        let Rules { rules, chance } = &mut *self.lock();
+        rules
+            .iter_mut()
+            .find_map(|rule| rule.strikes(stage, prompt, image, chance).then(|| rule.fault.clone()))
     }
 
-    fn rules(&self) -> MutexGuard<'_, Vec<Rule>> {
+    fn lock(&self) -> MutexGuard<'_, Rules> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,12 +6,14 @@
 //!
 //! Start at [`Stack`]; to reproduce an outage, at [`fault`].
 
+pub mod chance;
 pub mod fault;
 pub mod folder;
 pub mod meter;
 pub mod postgres;
 pub mod process;
 pub mod provider;
+pub mod proxy;
 pub mod s3;
 pub mod stack;
 pub mod temporal;
@@ -20,11 +22,13 @@ mod find;
 mod http;
 mod port;
 
+pub use chance::Chance;
 pub use fault::{Fault, Rule};
 pub use folder::Folder;
 pub use meter::{Bill, Call, Download, Meter};
 pub use postgres::Postgres;
 pub use provider::{Dialect, Format, Provider};
+pub use proxy::Proxy;
 pub use s3::{ObjectStore, StoreKind};
 pub use stack::{Options, Stack};
 pub use temporal::Temporal;

@@ -35,6 +35,10 @@ pub struct Call {
     pub status: Option<u16>,
     /// The answer's error code, if it was an error with one.
     pub error_code: Option<String>,
+    /// How long the answer asked to wait, in our time.
+    pub retry_after_ms: Option<u64>,
+    /// Was the answer of no use to the client, through a fault: cut, unreadable, no image in it?
+    pub spoilt: bool,
     /// Was it taken into work? Not if it was refused: key, parameters, limits.
     pub accepted: bool,
     /// Was it answered with an earlier call's answer, for its idempotency key?
@@ -62,6 +66,8 @@ pub struct Download {
     pub ended_ms: Option<u64>,
     /// The answer's status.
     pub status: Option<u16>,
+    /// Was the file that came no whole image, through a fault?
+    pub spoilt: bool,
 }
 
 /// What there is to pay.
@@ -98,7 +104,7 @@ pub struct Meter {
     pub downloads_in_flight: u64,
     /// The most there ever were.
     pub max_downloads_in_flight: u64,
-    /// Every download of a file that exists, in the order of arrival.
+    /// Every download of a file that exists or existed, in the order of arrival.
     pub download_log: Vec<Download>,
     /// How often each served photo (and redirect, and status) was asked for.
     pub photo_hits: BTreeMap<String, u64>,
@@ -298,7 +304,7 @@ impl Recorder {
     }
 
     /// A download ends: with this status, or none if the client went away.
-    pub(crate) fn download_ended(&self, at: usize, status: Option<u16>) {
+    pub(crate) fn download_ended(&self, at: usize, status: Option<u16>, spoilt: bool) {
         let ended_ms = status.map(|_| self.now_ms());
         self.write(|state| {
             let meter = &mut state.meter;
@@ -306,6 +312,7 @@ impl Recorder {
             if let Some(download) = meter.download_log.get_mut(at) {
                 download.ended_ms = ended_ms;
                 download.status = status;
+                download.spoilt = spoilt;
             }
         });
     }

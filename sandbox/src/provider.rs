@@ -5,6 +5,7 @@
 //! [`Provider::faults`].
 
 mod answer;
+mod body;
 mod call;
 mod error;
 mod file;

@@ -16,11 +16,16 @@ const OLDEST: (u32, u32) = (1, 29);
 ///
 /// One partition: with four, the default, priority and fairness order tasks only roughly. The rates are a dev server's, which many
 /// workers and tests at once would reach; then calls would wait for Temporal, not for what is tested.
-const DYNAMIC: [&str; 12] = [
+///
+/// A machine that is paused keeps its connection, and what is handed to its open polls is lost for a heartbeat each; the server's keep-alive
+/// finds out after 3 s at most.
+const DYNAMIC: [&str; 14] = [
     "matching.useNewMatcher=true",
     "matching.enableFairness=true",
     "matching.numTaskqueueReadPartitions=1",
     "matching.numTaskqueueWritePartitions=1",
+    "frontend.keepAliveTime=\"1s\"",
+    "frontend.keepAliveTimeout=\"2s\"",
     "frontend.rps=20000",
     "frontend.namespaceRPS=20000",
     "frontend.namespaceCount=10000",

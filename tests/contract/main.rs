@@ -53,6 +53,14 @@ fn output() -> GenerateImagesOutput {
 }
 
 #[test]
+fn the_list_of_activities_is_complete() {
+    let declared = include_str!("../../workflows/src/activities.rs")
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("#[activity(name = \"")?.strip_suffix("\")]"));
+    assert_eq!(declared.collect::<Vec<_>>(), workflows::activities::NAMES);
+}
+
+#[test]
 fn names_are_frozen() {
     let failures: Vec<Value> = FailureKind::ALL.map(wire).to_vec();
     let states = [
@@ -77,8 +85,8 @@ fn names_are_frozen() {
             "task_queues": [task_queue::TASKS, task_queue::generate("default"), task_queue::TRANSFER],
             "workflow_id": keys::workflow_id("order-1"),
             "objects": [
-                keys::photo("order-1"), keys::beautified("order-1"), keys::image("order-1", 7),
-                keys::image("order-1", 999), keys::staged("order-1", &keys::call(3, 2), 4),
+                keys::photo("order-1"), keys::beautified("order-1"), keys::image("order-1", 7, 1),
+                keys::image("order-1", 999, 2), keys::staged("order-1", &keys::call(3, 2), 4),
             ],
             "calls": [keys::beautify_call(1), keys::beautify_call(2), keys::call(3, 1), keys::call(3, 2)],
             "failures": failures,

@@ -320,7 +320,9 @@ async fn what_no_row_speaks_of_is_removed_at_the_end() {
     stack.provider.hold();
     let given = a_task();
     let task = stack.begin(&given).await;
-    for key in [workflows::keys::image(task.task_id(), 99), workflows::keys::staged(task.task_id(), "3", 0)] {
+    for key in
+        [workflows::keys::image(task.task_id(), 99, 1), workflows::keys::staged(task.task_id(), "3", 0)]
+    {
         stack.storage.put(&key, "image/png", "left by a transfer that died".into()).await.unwrap();
     }
 
@@ -354,9 +356,9 @@ async fn a_refused_account_waits_visibly_and_can_be_cancelled() {
     stack.wait_until_retried(&task, "beautify").await;
 
     assert!(!task.is_closed().await.unwrap());
-    assert_eq!(stack.outcome(&given).await.images_billed, 0);
     task.cancel("test").await.unwrap();
     assert_eq!(stack.result(&task).await.unwrap().state, TaskState::Cancelled);
+    assert_eq!(stack.outcome(&given).await.images_billed, 0);
 }
 
 #[tokio::test]

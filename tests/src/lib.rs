@@ -10,12 +10,14 @@
 //! ```
 #![allow(clippy::unwrap_used, reason = "a test that can't go on is to stop, loudly")]
 
+mod between;
 mod given;
 mod outcome;
 mod paths;
 mod shared;
 mod stack;
 
+pub use between::{Between, Mishap, Point};
 pub use given::{GivenTask, a_task, portrait};
 pub use outcome::Outcome;
 pub use paths::{PATHS, Path};

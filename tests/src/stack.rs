@@ -4,6 +4,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use activities::storage::Storage;
+use chaos::Links;
 use client::{Client, Task};
 use futures::StreamExt;
 use sandbox::provider::Settings;
@@ -18,6 +19,7 @@ use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 use worker::{Config, Worker};
 use workflows::types::{GenerateImagesOutput, Progress};
 
+use crate::between::Between;
 use crate::given::{GivenTask, portrait};
 use crate::shared::Servers;
 
@@ -46,6 +48,9 @@ pub struct Stack {
     /// Temporal and Postgres, where they are this test's own.
     pub servers: Option<Servers>,
     worker: Option<RunningWorker>,
+    // Outlives the worker, which says goodbye to Temporal.
+    between: Option<Between>,
+    links: Option<Links>,
     #[expect(dead_code, reason = "holds the folder")]
     folder: Folder,
 }
@@ -56,6 +61,8 @@ pub struct Builder {
     store: StoreKind,
     workers: bool,
     own_servers: bool,
+    between: bool,
+    proxied: bool,
     configure: Box<dyn FnOnce(&mut Config)>,
 }
 
@@ -82,6 +89,19 @@ impl Builder {
     /// Temporal and Postgres for this test alone, to be killed.
     pub fn own_servers(mut self) -> Self {
         self.own_servers = true;
+        self
+    }
+
+    /// The worker reaches Temporal through [`Between`].
+    pub fn between(mut self) -> Self {
+        self.between = true;
+        self
+    }
+
+    /// The worker reaches all it talks to through proxies; see [`Stack::links`]. For tests of several threads: they go on while the
+    /// test waits for its worker's end.
+    pub fn proxied(mut self) -> Self {
+        self.proxied = true;
         self
     }
 
@@ -126,26 +146,37 @@ impl Builder {
             ("DARKROOM_PROVIDER__BASE_URL", provider.base_url()),
             ("DARKROOM_PROVIDER__API_KEY", settings.api_key),
             ("DARKROOM_PROVIDER__MODEL", settings.model),
-            ("DARKROOM_PROVIDER__IDEMPOTENCY_HEADER", settings.idempotency_header.unwrap_or_default()),
+            // Always sent, so that the meter can name calls; honoured where the provider's settings say so.
+            ("DARKROOM_PROVIDER__IDEMPOTENCY_HEADER", "Idempotency-Key".into()),
             ("DARKROOM_FETCH__ALLOW_HOSTS", "127.0.0.1".into()),
             // A test that fails while the provider is held is to end soon.
             ("DARKROOM_WORKER__SHUTDOWN_GRACE_S", "15".into()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let direct = Config::read(None, environment.clone()).unwrap();
+        let storage = Storage::new(&direct.storage);
+        storage.put(PORTRAIT_KEY, "image/jpeg", portrait().into()).await.unwrap();
+        let links = if self.proxied { Some(Links::start(&environment).await.unwrap()) } else { None };
+        let mut environment = links.as_ref().map_or(environment.clone(), |links| links.through(&environment));
+        let mut between = None;
+        if self.between {
+            let temporal = environment.iter_mut().find(|(name, _)| name == "TEMPORAL_ADDRESS").unwrap();
+            temporal.1 = between.insert(Between::start(&temporal.1).await).address();
+        }
         let mut config = Config::read(None, environment.clone()).unwrap();
         (self.configure)(&mut config);
-        let storage = Storage::new(&config.storage);
-        storage.put(PORTRAIT_KEY, "image/jpeg", portrait().into()).await.unwrap();
         Stack {
-            client: Client::connect(&config.temporal).await.unwrap(),
-            temporal: config.temporal.connect("tests").await.unwrap(),
-            database: database::connect(&config.database, 2).await.unwrap(),
+            client: Client::connect(&direct.temporal).await.unwrap(),
+            temporal: direct.temporal.connect("tests").await.unwrap(),
+            database: database::connect(&direct.database, 2).await.unwrap(),
             worker: if self.workers { Some(RunningWorker::start(&config)) } else { None },
             provider,
             store,
             storage,
             config,
             environment,
+            between,
+            links,
             servers: own,
             folder,
         }
@@ -172,6 +203,8 @@ impl Stack {
             store: StoreKind::InProcess,
             workers: true,
             own_servers: false,
+            between: false,
+            proxied: false,
             configure: Box::new(|_| {}),
         }
     }
@@ -297,6 +330,16 @@ impl Stack {
             }
         };
         tokio::time::timeout(PATIENCE, heard).await.expect("the cancel isn't heard");
+    }
+
+    /// What stands between its worker and Temporal.
+    pub fn between(&self) -> &Between {
+        self.between.as_ref().expect("a stack built with `between`")
+    }
+
+    /// The proxies between its worker and what it talks to.
+    pub fn links(&self) -> &Links {
+        self.links.as_ref().expect("a stack built with `proxied`")
     }
 
     /// The environment of a `darkroom` process that uses the stack.

@@ -8,6 +8,9 @@ use crate::types::{
     TransferInput, TransferOutput,
 };
 
+/// Every declared activity's name: what the suites iterate over. `tests/contract` sees to it that none is left out.
+pub const NAMES: [&str; 5] = ["prepare", "beautify", "generate", "transfer", "insert"];
+
 /// The steps of a task.
 pub struct Steps;
 

@@ -10,9 +10,12 @@ pub fn task_prefix(task_id: &str) -> String {
     format!("tasks/{task_id}/")
 }
 
+/// Under these lies what tasks write, and nothing else.
+pub const OWN_PREFIXES: [&str; 2] = ["tasks/", "staging/"];
+
 /// Whether a key is one that tasks write: nobody else's photo may be taken from there.
 pub(crate) fn is_own(key: &str) -> bool {
-    key.starts_with("tasks/") || key.starts_with("staging/")
+    OWN_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// The checked photo.
@@ -30,9 +33,11 @@ pub fn images_prefix(task_id: &str) -> String {
     format!("tasks/{task_id}/images/")
 }
 
-/// Image `index` (from 0).
-pub fn image(task_id: &str, index: u32) -> String {
-    format!("{}{index:03}", images_prefix(task_id))
+/// Image `index` (from 0) as a batch's call `part` (from 1) made it: an image that is made again gets a place of its own, so that a
+/// transfer of the first, paused and long replaced, writes over nothing.
+pub fn image(task_id: &str, index: u32, part: u32) -> String {
+    let again = if part == 1 { String::new() } else { format!(".{part}") };
+    format!("{}{index:03}{again}", images_prefix(task_id))
 }
 
 /// Prefix of a task's staged bytes; `insert` removes what is left under it.

@@ -12,8 +12,16 @@ use crate::types::PlanSpec;
 pub const TASK_DEADLINE: Duration = Duration::from_secs(23 * 3600);
 /// Execution timeout every start should carry. Beyond the deadline, so that a task still records what it has.
 pub const EXECUTION_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// Workflow task timeout every start should carry: a workflow task takes milliseconds, and one that was given to a paused machine
+/// is given to another after this long. By default that takes 10 s.
+pub const WORKFLOW_TASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest a provider call may be configured to take. `paid_call` leaves time around it.
 pub const MAX_PROVIDER_CALL: Duration = Duration::from_secs(300);
+
+/// Heartbeat timeout of what may be repeated freely: its worker's death is noticed 1 to 3 s after it, on a server as it comes.
+const FREELY_REPEATED: Duration = Duration::from_secs(2);
+/// Heartbeat timeout of a paid call.
+const PAID: Duration = Duration::from_secs(4);
 
 /// How long `generate` keeps trying to put paid bytes into the store.
 pub const STAGING_PATIENCE: Duration = Duration::from_secs(90);
@@ -43,7 +51,7 @@ pub(crate) fn prepare(common: Common) -> ActivityOptions {
     options.activity_id = Some("prepare".into());
     options.summary = Some("prepare · check the input, fetch the photo".into());
     options.priority = common.priority;
-    options.heartbeat_timeout = Some(Duration::from_secs(5));
+    options.heartbeat_timeout = Some(FREELY_REPEATED);
     options.cancellation_type = ActivityCancellationType::WaitCancellationCompleted;
     options.retry_policy = Some(retry(Duration::from_secs(1), Duration::from_secs(30)));
     options
@@ -52,7 +60,7 @@ pub(crate) fn prepare(common: Common) -> ActivityOptions {
 /// Waits for the provider, up to 300 s by configuration, then for the store to take what came along; the rest is reading the
 /// reference, and a last put.
 ///
-/// Heartbeat timeout 5 s: a killed worker costs that much, and a stall of Temporal shorter than it costs no second payment.
+/// Heartbeat timeout 4 s: a killed worker costs 3 to 5 s, and a stall of Temporal of up to 3 s costs no second payment.
 /// Cancellation waits for the call, which is paid for. Tried again until the deadline: an outage of an hour is waited out.
 pub(crate) fn paid_call(common: Common, route: &str, id: String, summary: String) -> ActivityOptions {
     let mut options = within(&common, MAX_PROVIDER_CALL + STAGING_PATIENCE + Duration::from_secs(90));
@@ -60,7 +68,7 @@ pub(crate) fn paid_call(common: Common, route: &str, id: String, summary: String
     options.summary = Some(summary);
     options.task_queue = Some(task_queue::generate(route));
     options.priority = common.priority;
-    options.heartbeat_timeout = Some(Duration::from_secs(5));
+    options.heartbeat_timeout = Some(PAID);
     options.cancellation_type = ActivityCancellationType::WaitCancellationCompleted;
     options.retry_policy = Some(retry(Duration::from_secs(1), Duration::from_secs(30)));
     options
@@ -79,7 +87,7 @@ pub(crate) fn transfer(
     options.summary = Some(summary);
     options.task_queue = Some(task_queue::TRANSFER.into());
     options.priority = common.priority;
-    options.heartbeat_timeout = Some(Duration::from_secs(2));
+    options.heartbeat_timeout = Some(FREELY_REPEATED);
     options.cancellation_token = Some(detached.clone());
     options.retry_policy = Some(retry(Duration::from_millis(250), Duration::from_secs(15)));
     options
@@ -93,7 +101,7 @@ pub(crate) fn insert(
     summary: String,
 ) -> ActivityOptions {
     let mut options = ActivityOptions::start_to_close_timeout(Duration::from_secs(30));
-    options.heartbeat_timeout = Some(Duration::from_secs(5));
+    options.heartbeat_timeout = Some(FREELY_REPEATED);
     options.activity_id = Some("insert".into());
     options.summary = Some(summary);
     options.priority = priority;

@@ -1,14 +1,14 @@
 //! What goes back over the wire.
 
-use axum::body::Body;
-use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::body::{Pace, body};
 use super::picture::Recipe;
 use super::request::ImageRequest;
 use super::settings::{Dialect, Settings};
@@ -26,6 +26,9 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
     /// For the meter.
     pub(super) error_code: Option<String>,
+    /// For the meter: a client can't use it.
+    pub(super) spoilt: bool,
+    pub(super) pace: Pace,
 }
 
 impl Answer {
@@ -36,6 +39,8 @@ impl Answer {
             headers: Vec::new(),
             body: Bytes::from(body.to_string()),
             error_code: None,
+            spoilt: false,
+            pace: Pace::AtOnce,
         }
     }
 
@@ -53,13 +58,22 @@ impl Answer {
     /// Its JSON ends in the middle.
     pub(super) fn cut(mut self) -> Answer {
         self.body.truncate(self.body.len() / 2);
+        self.spoilt = true;
         self
+    }
+
+    /// How long it asks to wait.
+    pub(super) fn retry_after_ms(&self) -> Option<u64> {
+        let header = |name| self.headers.iter().find(|(header, _)| *header == name)?.1.parse::<u64>().ok();
+        header("retry-after-ms").or_else(|| Some(header("retry-after")? * 1000))
     }
 }
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.body));
+        let mut headers = HeaderMap::new();
+        let mut response = Response::new(body(self.body, self.pace, &mut headers));
+        *response.headers_mut() = headers;
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();

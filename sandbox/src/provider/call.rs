@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::answer::{Answer, Picture, success};
+use super::body::Pace;
 use super::error::ApiError;
 use super::idempotency::Turn;
 use super::picture::{Recipe, draw};
@@ -82,6 +83,11 @@ async fn serve(
         Outcome::Reset | Outcome::Silence => (None, None),
     };
     shared.meter.answered(seq, status, error_code);
+    if let Outcome::Answer(answer) = &outcome {
+        shared.meter.note(seq, |call| {
+            (call.retry_after_ms, call.spoilt) = (answer.retry_after_ms(), answer.spoilt);
+        });
+    }
     presence.answered = true;
     match outcome {
         Outcome::Answer(mut answer) => {
@@ -220,7 +226,10 @@ async fn work(
     let images = if let Some(Fault::ShortAnswer { images }) = fault { images } else { request.n };
     let made = match refusal(fault.as_ref()) {
         Some(outcome) => Err(outcome),
-        None => make(&shared, &settings, seq, &request, images).await.map_err(Outcome::from),
+        None => {
+            let sound = fault != Some(Fault::NotAnImage);
+            make(&shared, &settings, seq, &request, images, sound).await.map_err(Outcome::from)
+        }
     };
     let answer = match made {
         Ok(answer) => answer,
@@ -242,24 +251,21 @@ async fn work(
 
 /// What becomes of the answer of a call that is done and billed.
 fn delivery(fault: Option<&Fault>, answer: Answer) -> Outcome {
-    let Some(fault) = fault else { return Outcome::Answer(answer) };
     match fault {
-        Fault::MalformedJson => Outcome::Answer(answer.cut()),
-        Fault::ResetAfterBilling => Outcome::Reset,
-        Fault::HangAfterBilling => Outcome::Silence,
-        Fault::Status { .. }
-        | Fault::ModerationBlocked
-        | Fault::InvalidKey
-        | Fault::InsufficientQuota
-        | Fault::Html { .. }
-        | Fault::ResetBeforeBilling
-        | Fault::ShortAnswer { .. }
-        | Fault::DownloadStatus { .. }
-        | Fault::Truncated { .. } => Outcome::Answer(answer),
+        Some(Fault::MalformedJson) => Outcome::Answer(answer.cut()),
+        Some(Fault::SlowBody { ms }) => {
+            Outcome::Answer(Answer { pace: Pace::Over(Duration::from_millis(*ms)), ..answer })
+        }
+        Some(Fault::CutBody) => Outcome::Answer(Answer { pace: Pace::Cut, spoilt: true, ..answer }),
+        Some(Fault::WrongContentType) => Outcome::Answer(Answer { content_type: "text/html", ..answer }),
+        Some(Fault::ResetAfterBilling) => Outcome::Reset,
+        Some(Fault::HangAfterBilling) => Outcome::Silence,
+        Some(_) | None => Outcome::Answer(answer),
     }
 }
 
 /// How a fault ends a call before anything is done, if it does.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all others strike later")]
 fn refusal(fault: Option<&Fault>) -> Option<Outcome> {
     match fault? {
         Fault::Status { status, retry_after_s } => Some(ApiError::status(*status, *retry_after_s).into()),
@@ -268,12 +274,8 @@ fn refusal(fault: Option<&Fault>) -> Option<Outcome> {
         Fault::InsufficientQuota => Some(ApiError::insufficient_quota().into()),
         Fault::Html { status } => Some(Outcome::Answer(Answer::html(*status))),
         Fault::ResetBeforeBilling => Some(Outcome::Reset),
-        Fault::ResetAfterBilling
-        | Fault::HangAfterBilling
-        | Fault::MalformedJson
-        | Fault::ShortAnswer { .. }
-        | Fault::DownloadStatus { .. }
-        | Fault::Truncated { .. } => None,
+        Fault::HangBeforeBilling => Some(Outcome::Silence),
+        _ => None,
     }
 }
 
@@ -284,8 +286,9 @@ async fn make(
     seq: u64,
     request: &ImageRequest,
     images: u32,
+    sound: bool,
 ) -> Result<Answer, ApiError> {
-    let recipes = recipes(shared, settings, seq, request, images).await?;
+    let recipes = recipes(shared, settings, seq, request, images, sound).await?;
     let pictures = async {
         if request.by_url {
             return Ok(Vec::new());
@@ -308,7 +311,8 @@ async fn make(
         pictures.extend(recipes.iter().map(|recipe| Picture::Url(shared.files.put(recipe.clone(), live))));
     }
     let created_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    Ok(success(settings, request, created_s, pictures, &recipes))
+    let spoilt = !sound && !request.by_url;
+    Ok(Answer { spoilt, ..success(settings, request, created_s, pictures, &recipes) })
 }
 
 async fn recipes(
@@ -317,6 +321,7 @@ async fn recipes(
     seq: u64,
     request: &ImageRequest,
     images: u32,
+    sound: bool,
 ) -> Result<Vec<Recipe>, ApiError> {
     let mut references = Vec::new();
     for (place, source) in request.references.iter().enumerate() {
@@ -327,6 +332,7 @@ async fn recipes(
         call: seq,
         index: 0,
         of: images,
+        sound,
         prompt: request.prompt.clone(),
         reference: references.first().cloned(),
         width,

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::time::{Duration, Instant, sleep};
 
-use super::picture::{Recipe, draw};
+use super::body::{Pace, body};
+use super::picture::{NO_IMAGE, Recipe, draw};
+use super::settings::Format;
 use super::{Shared, paced};
 use crate::fault::Fault;
 
@@ -82,29 +84,63 @@ pub(super) async fn download(
     Path(name): Path<String>,
     Query(signed): Query<Signed>,
 ) -> Response {
-    let Some(recipe) = shared.files.get(&name, &signed.signature) else { return expired() };
-    let mut metered = Metered::new(&shared, &name, &recipe);
+    let Some(recipe) = shared.files.get(&name, &signed.signature) else {
+        if let Some((call, index)) = made_by(&name) {
+            Metered::new(&shared, &name, call, index).status = Some(StatusCode::FORBIDDEN.as_u16());
+        }
+        return expired();
+    };
+    let mut metered = Metered::new(&shared, &name, recipe.call, recipe.index);
     let settings = shared.settings();
     tokio::join!(sleep(paced(settings.download_ms, settings.speed)), shared.downloads.pass());
     let fault = shared.faults.for_download(&recipe.prompt, recipe.index);
-    if let Some(Fault::DownloadStatus { status }) = fault {
-        metered.status = Some(status);
-        return StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response();
+    match fault {
+        Some(Fault::DownloadStatus { status }) => {
+            metered.status = Some(status);
+            return StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response();
+        }
+        Some(Fault::DownloadHang) => return std::future::pending().await,
+        _ => {}
     }
-    let content_type = recipe.format.content_type();
-    let drawn = draw(shared.clone(), recipe.clone()).await;
-    let mut bytes = match drawn {
+    let mut bytes = match draw(shared.clone(), recipe.clone()).await {
         Ok(bytes) => bytes,
         Err(error) => {
             tracing::error!(%error, "a picture could not be drawn");
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
     };
-    if let Some(Fault::Truncated { keep_bytes }) = fault {
-        bytes.truncate(keep_bytes);
+    let (mut pace, mut content_type) = (Pace::AtOnce, recipe.format.content_type());
+    metered.spoilt = !recipe.sound;
+    match fault {
+        Some(Fault::Truncated { keep_bytes }) => {
+            bytes.truncate(keep_bytes);
+            metered.spoilt = true;
+        }
+        Some(Fault::DownloadNotAnImage) => {
+            bytes = NO_IMAGE.into();
+            metered.spoilt = true;
+        }
+        Some(Fault::FlippedBit) => {
+            let middle = bytes.len() / 2;
+            bytes.iter_mut().skip(middle).take(1).for_each(|byte| *byte ^= 1);
+            metered.spoilt |= recipe.format == Format::Png;
+        }
+        Some(Fault::DownloadWrongType) => content_type = "text/html",
+        Some(Fault::DownloadSlow { ms }) => pace = Pace::Over(Duration::from_millis(ms)),
+        Some(Fault::DownloadCut) => pace = Pace::Cut,
+        _ => {}
     }
     metered.status = Some(200);
-    ([(CONTENT_TYPE, content_type)], bytes).into_response()
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let body = body(bytes.into(), pace, &mut headers);
+    (headers, body).into_response()
+}
+
+/// Call and place of the picture that a file of this name held; see [`Files::put`].
+fn made_by(name: &str) -> Option<(u64, u32)> {
+    let (call, index) = name.split_once('.')?.0.split_once('-')?;
+    Some((call.parse().ok()?, index.parse().ok()?))
 }
 
 /// As S3 answers when a signed URL's time is over.
@@ -119,16 +155,18 @@ struct Metered<'a> {
     shared: &'a Shared,
     at: usize,
     status: Option<u16>,
+    spoilt: bool,
 }
 
 impl<'a> Metered<'a> {
-    fn new(shared: &'a Shared, name: &str, recipe: &Recipe) -> Metered<'a> {
-        Metered { shared, at: shared.meter.download_began(name, recipe.call, recipe.index), status: None }
+    fn new(shared: &'a Shared, name: &str, call: u64, index: u32) -> Metered<'a> {
+        let at = shared.meter.download_began(name, call, index);
+        Metered { shared, at, status: None, spoilt: false }
     }
 }
 
 impl Drop for Metered<'_> {
     fn drop(&mut self) {
-        self.shared.meter.download_ended(self.at, self.status);
+        self.shared.meter.download_ended(self.at, self.status, self.spoilt);
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Recipe {
     /// From 0, of so many in the call.
     pub(super) index: u32,
     pub(super) of: u32,
+    /// Whether it is a picture at all.
+    pub(super) sound: bool,
     pub(super) prompt: Arc<str>,
     pub(super) reference: Option<Reference>,
     pub(super) width: u32,
@@ -80,7 +82,14 @@ pub(super) async fn draw(shared: Arc<Shared>, recipe: Arc<Recipe>) -> Result<Vec
     tokio::task::spawn_blocking(move || render(&shared, &recipe)).await.context("drawing a picture")?
 }
 
+/// What is no picture.
+pub(super) const NO_IMAGE: &[u8] =
+    b"<html><head><title>Service temporarily unavailable</title></head><body></body></html>";
+
 fn render(shared: &Shared, recipe: &Recipe) -> Result<Vec<u8>> {
+    if !recipe.sound {
+        return Ok(NO_IMAGE.into());
+    }
     let turn = recipe.call.wrapping_mul(5).wrapping_add(u64::from(recipe.index));
     let tinted = tinted(shared, recipe, turn)?;
     let part = |edge: u32, step: u64| {

@@ -7,4 +7,5 @@ mod provider_faults;
 mod provider_limits;
 mod provider_pictures;
 mod provider_wire;
+mod proxy;
 mod servers;

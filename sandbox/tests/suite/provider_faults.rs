@@ -1,7 +1,12 @@
 //! Faults on demand, as the client sees them and as the bill shows them.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
-use sandbox::{Fault, Provider, Rule};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sandbox::provider::Settings;
+use sandbox::{Fault, Format, Provider, Rule};
 use serde_json::Value;
 
 use crate::client::*;
@@ -159,5 +164,124 @@ async fn the_provider_goes_away_and_comes_back_where_it_was() -> Result<()> {
     assert_eq!(generations(&provider, &asks(&provider, "x", 1)).send().await?.status(), 200);
     let meter = provider.meter().wait_until(|meter| meter.in_flight == 0).await?;
     assert_eq!(meter.billed_calls, 2);
+    provider.stop().await
+}
+
+#[tokio::test]
+async fn bodies_trickle_end_early_or_call_themselves_something_else() -> Result<()> {
+    let provider = Provider::start(aggregator()).await?;
+    for fault in [Fault::SlowBody { ms: 50 }, Fault::CutBody, Fault::WrongContentType] {
+        provider.faults().add(Rule::new(fault).times(1));
+    }
+    let ask = async || anyhow::Ok(generations(&provider, &asks(&provider, "x", 1)).send().await?);
+
+    let (slow, cut, mislabelled) = (ask().await?, ask().await?, ask().await?);
+
+    assert_eq!((slow.status().as_u16(), cut.status().as_u16()), (200, 200));
+    assert!(body(slow).await?["data"].is_array());
+    assert!(cut.bytes().await.is_err());
+    assert_eq!(mislabelled.headers()["content-type"], "text/html");
+    assert!(body(mislabelled).await?["data"].is_array());
+    let meter = provider.meter().snapshot();
+    assert_eq!(meter.billed_calls, 3);
+    assert_eq!(meter.calls.iter().map(|call| call.spoilt).collect::<Vec<_>>(), [false, true, false]);
+    provider.stop().await
+}
+
+#[tokio::test]
+async fn a_hang_before_billing_costs_nothing() -> Result<()> {
+    let provider = Provider::start(aggregator()).await?;
+    provider.faults().add(Rule::new(Fault::HangBeforeBilling));
+    let request = generations(&provider, &asks(&provider, "x", 1)).timeout(Duration::from_millis(200));
+
+    let answer = request.send().await;
+
+    assert!(answer.is_err_and(|error| error.is_timeout()));
+    let meter = provider.meter().snapshot();
+    assert_eq!((meter.calls.len(), meter.billed_calls, meter.in_flight), (1, 0, 0));
+    provider.stop().await
+}
+
+#[tokio::test]
+async fn images_can_be_no_images_in_urls_and_in_bytes() -> Result<()> {
+    let provider = Provider::start(aggregator()).await?;
+    provider.faults().add(Rule::new(Fault::NotAnImage));
+    let urls = urls(generations(&provider, &asks(&provider, "x", 1))).await?;
+    let answer = http().get(&urls[0]).send().await?;
+    assert_eq!(answer.headers()["content-type"], "image/jpeg");
+    assert!(image::load_from_memory(&answer.bytes().await?).is_err());
+
+    let mut asks = asks(&provider, "x", 1);
+    asks["response_format"] = "b64_json".into();
+    let answer = body(generations(&provider, &asks).send().await?).await?;
+    let bytes = STANDARD.decode(answer["data"][0]["b64_json"].as_str().context("bytes")?)?;
+
+    assert!(image::load_from_memory(&bytes).is_err());
+    let meter = provider.meter().snapshot();
+    assert_eq!(
+        (meter.download_log[0].spoilt, meter.calls[0].spoilt, meter.calls[1].spoilt),
+        (true, false, true)
+    );
+    provider.stop().await
+}
+
+#[tokio::test]
+async fn downloads_go_wrong_in_every_way() -> Result<()> {
+    let provider = Provider::start(Settings { format: Format::Png, ..aggregator() }).await?;
+    let urls = urls(generations(&provider, &asks(&provider, "x", 1))).await?;
+    let sound = http().get(&urls[0]).send().await?.bytes().await?;
+    let download = async |fault| {
+        provider.faults().clear();
+        provider.faults().add(Rule::new(fault));
+        let answer = http().get(&urls[0]).timeout(Duration::from_millis(500)).send().await.ok();
+        let content_type = answer.as_ref().map(|answer| answer.headers()["content-type"].clone());
+        let bytes = match answer {
+            Some(answer) => answer.bytes().await.ok(),
+            None => None,
+        };
+        (content_type.map(|value| value.to_str().unwrap_or_default().to_owned()), bytes)
+    };
+
+    let png = || Some("image/png".to_owned());
+    assert_eq!(download(Fault::DownloadHang).await, (None, None));
+    assert_eq!(download(Fault::DownloadCut).await, (png(), None));
+    assert_eq!(download(Fault::DownloadSlow { ms: 50 }).await, (png(), Some(sound.clone())));
+    assert_eq!(download(Fault::DownloadWrongType).await, (Some("text/html".into()), Some(sound.clone())));
+    let (content_type, page) = download(Fault::DownloadNotAnImage).await;
+    assert_eq!((content_type, page.is_some_and(|page| page.starts_with(b"<html>"))), (png(), true));
+    let (_, flipped) = download(Fault::FlippedBit).await;
+    let flipped = flipped.context("the file comes")?;
+    let different = sound.iter().zip(&flipped).filter(|(sound, flipped)| sound != flipped).count();
+    assert_eq!((flipped.len(), different), (sound.len(), 1));
+    assert!(image::load_from_memory(&flipped).is_err(), "a PNG's checksum tells");
+    provider.stop().await
+}
+
+#[tokio::test]
+async fn a_storm_passes_and_chance_is_the_seeds() -> Result<()> {
+    let provider = Provider::start(aggregator()).await?;
+    let statuses = async |calls: usize| {
+        let mut statuses = Vec::new();
+        for _ in 0..calls {
+            statuses.push(generations(&provider, &asks(&provider, "x", 1)).send().await?.status().as_u16());
+        }
+        anyhow::Ok(statuses)
+    };
+    let busy = || Rule::new(Fault::Status { status: 429, retry_after_s: None });
+    provider.faults().add(busy().during(Duration::ZERO));
+    assert_eq!(statuses(1).await?, [200]);
+    provider.faults().add_first(busy().during(Duration::from_secs(600)));
+    assert_eq!(statuses(2).await?, [429, 429]);
+
+    let draw = async |seed| {
+        provider.faults().clear();
+        provider.faults().seed(seed);
+        provider.faults().add(busy().chance(0.5));
+        statuses(20).await
+    };
+    let (once, again, other) = (draw(1).await?, draw(1).await?, draw(2).await?);
+
+    assert_eq!(once, again);
+    assert_ne!(once, other);
     provider.stop().await
 }

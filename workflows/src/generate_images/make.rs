@@ -103,7 +103,7 @@ async fn make_part(
     let transfers = moving
         .iter()
         .zip(sources)
-        .map(|(&position, source)| Transfer { source, object_key: work.key(task, position) })
+        .map(|(&position, source)| Transfer { source, object_key: work.key(task, position, part) })
         .collect();
     let transferred = work.transfer(ctx, task, part, transfers).await.map_err(|error| Stopped::by(&error))?;
     let mut for_good = None;
@@ -135,12 +135,12 @@ impl Work<'_> {
         }
     }
 
-    /// Where the image at `position` is stored.
-    fn key(&self, task: &Task, position: usize) -> String {
+    /// Where the image at `position` is stored, as call `part` made it.
+    fn key(&self, task: &Task, position: usize, part: u32) -> String {
         match self {
             Work::Beautify => keys::beautified(&task.request.task_id),
             Work::Batch { batch, .. } => {
-                keys::image(&task.request.task_id, batch.first_index + position as u32)
+                keys::image(&task.request.task_id, batch.first_index + position as u32, part)
             }
         }
     }

@@ -1,0 +1,47 @@
+//! The provider's meter, read call by call: which call of which task it was, and whether its answer was lost.
+
+use std::collections::BTreeMap;
+
+use sandbox::{Call, Meter};
+
+use crate::Deeds;
+
+/// How long after its answer a call's result may still be lost with its worker: until Temporal has it.
+const UNRECORDED_MS: u64 = 5_000;
+
+/// A call's name, as its idempotency key has it: `<task>/<batch>`, `<task>/<batch>.<part>`, `<task>/beautify`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name {
+    pub(crate) task_id: String,
+    pub(crate) batch: String,
+    pub(crate) part: u32,
+}
+
+impl Name {
+    pub(crate) fn of(call: &Call) -> Option<Name> {
+        let (task_id, name) = call.idempotency_key.as_deref()?.rsplit_once('/')?;
+        let (batch, part) = match name.split_once('.') {
+            Some((batch, part)) => (batch, part.parse().ok()?),
+            None => (name, 1),
+        };
+        Some(Name { task_id: task_id.to_owned(), batch: batch.to_owned(), part })
+    }
+}
+
+/// All calls of each name, in the order of arrival.
+pub(crate) fn by_name(meter: &Meter) -> BTreeMap<Name, Vec<&Call>> {
+    let mut calls: BTreeMap<Name, Vec<&Call>> = BTreeMap::new();
+    for call in &meter.calls {
+        if let Some(name) = Name::of(call) {
+            calls.entry(name).or_default().push(call);
+        }
+    }
+    calls
+}
+
+/// Was this call's answer lost, or may it have been, through what was done to the stack?
+pub(crate) fn is_lost(call: &Call, deeds: &Deeds) -> bool {
+    let until = call.ended_ms.map_or(u64::MAX, |ended| ended + UNRECORDED_MS);
+    let hit = deeds.losses.iter().any(|(from, to)| call.started_ms <= *to && *from <= until);
+    call.client_gone || call.spoilt || call.status.is_none() || hit
+}

@@ -1,0 +1,11 @@
+//! The invariants of mission.md, checked from outside ([`violations`]), and the soak that tries to break them ([`soak`]).
+
+mod calls;
+mod facts;
+mod invariants;
+mod links;
+pub mod soak;
+
+pub use facts::{Deeds, Witness};
+pub use invariants::{Violation, violations};
+pub use links::{Link, Links};

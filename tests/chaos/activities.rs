@@ -1,0 +1,101 @@
+//! Each declared activity is done twice, fails with each kind, and has its result lost after it worked.
+
+use chaos::Deeds;
+use client::Task;
+use tests::{GivenTask, Mishap, Stack, a_task};
+use workflows::activities::NAMES;
+use workflows::failure::FailureKind;
+use workflows::types::TaskState;
+
+/// A stack whose provider honours idempotency keys, or not.
+async fn stack(keys_are_honoured: bool) -> Stack {
+    let honour = move |provider: &mut sandbox::provider::Settings| {
+        provider.idempotency_header = keys_are_honoured.then(|| "Idempotency-Key".to_owned());
+    };
+    Stack::with().provider(honour).between().start().await
+}
+
+/// Runs a task for each of these mishaps, all at once, each task started twice at once. The invariants hold, but for what `deeds`
+/// excuses; the state of each task's row.
+async fn after(
+    stack: &Stack,
+    mishaps: impl IntoIterator<Item = (&'static str, Mishap)>,
+    deeds: &Deeds,
+) -> Vec<((&'static str, Mishap), Option<TaskState>)> {
+    let planned: Vec<(GivenTask, (&str, Mishap))> =
+        mishaps.into_iter().map(|mishap| (a_task(), mishap)).collect();
+    for (given, (activity, mishap)) in &planned {
+        stack.between().plan(&given.0.task_id, activity, *mishap);
+    }
+    let runs = planned.iter().map(|(given, _)| async {
+        let (one, two): (Task, Task) = tokio::join!(stack.begin(given), stack.begin(given));
+        assert!(one.existed() != two.existed(), "started twice, it is one workflow");
+        let _ = stack.result(&one).await;
+    });
+    futures::future::join_all(runs).await;
+    assert_eq!(stack.between().planned(), [], "what was planned has happened");
+    let given: Vec<&GivenTask> = planned.iter().map(|(given, _)| given).collect();
+    stack.assert_invariants(&given, deeds).await;
+    let states = planned.iter().map(|(given, mishap)| async {
+        let recorded = database::tasks::find(&stack.database, &given.0.task_id).await.unwrap();
+        (*mishap, recorded.map(|task| task.output.state))
+    });
+    futures::future::join_all(states).await
+}
+
+/// All ended well.
+fn assert_completed(ended: &[((&'static str, Mishap), Option<TaskState>)]) {
+    let others: Vec<_> = ended.iter().filter(|(_, state)| *state != Some(TaskState::Completed)).collect();
+    assert!(others.is_empty(), "{others:?}");
+}
+
+/// Images that tasks of the free plan need: two each, and the retouched photo.
+fn needed(tasks: usize) -> u64 {
+    3 * tasks as u64
+}
+
+#[tokio::test]
+async fn each_is_done_twice_in_a_row() {
+    let stack = stack(true).await;
+    let ended = after(&stack, NAMES.map(|name| (name, Mishap::DoneTwice)), &Deeds::default()).await;
+    assert_completed(&ended);
+    assert_eq!(stack.provider.bill().images, needed(NAMES.len()));
+}
+
+#[tokio::test]
+async fn each_has_its_result_lost_after_it_worked() {
+    let stack = stack(true).await;
+    let ended = after(&stack, NAMES.map(|name| (name, Mishap::ResultLost)), &Deeds::default()).await;
+    assert_completed(&ended);
+    assert_eq!(stack.provider.bill().images, needed(NAMES.len()));
+}
+
+#[tokio::test]
+async fn where_keys_are_ignored_only_the_calls_whose_result_was_lost_are_paid_twice() {
+    let stack = stack(false).await;
+    let always = Deeds { losses: vec![(0, u64::MAX)], ..Deeds::default() };
+    let ended = after(&stack, NAMES.map(|name| (name, Mishap::ResultLost)), &always).await;
+    assert_completed(&ended);
+    // The retouching of one task, and the two images of another.
+    assert_eq!(stack.provider.bill().images, needed(NAMES.len()) + 1 + 2);
+}
+
+#[tokio::test]
+async fn each_fails_once_with_each_kind_and_is_tried_again() {
+    let stack = stack(false).await;
+    let fails = |kind| NAMES.map(|name| (name, Mishap::Fails { kind, retryable: true }));
+    let ended = after(&stack, FailureKind::ALL.into_iter().flat_map(fails), &Deeds::default()).await;
+    assert_completed(&ended);
+    assert_eq!(stack.provider.bill().images, needed(ended.len()));
+}
+
+#[tokio::test]
+async fn each_fails_for_good_with_each_kind_and_the_task_keeps_what_it_has() {
+    let stack = stack(false).await;
+    // Nobody but `insert` records a task's end: it is the one that must not give up.
+    let steps = NAMES.into_iter().filter(|name| *name != "insert");
+    let fails = |kind| steps.clone().map(move |name| (name, Mishap::Fails { kind, retryable: false }));
+    let ended = after(&stack, FailureKind::ALL.into_iter().flat_map(fails), &Deeds::default()).await;
+    assert!(ended.iter().all(|(_, state)| *state != Some(TaskState::Running)), "{ended:?}");
+    assert!(stack.provider.bill().images <= needed(ended.len()));
+}

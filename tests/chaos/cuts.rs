@@ -1,0 +1,81 @@
+//! Each activity is cut from each thing a worker talks to, in its middle, for longer than its heartbeat timeout.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use chaos::{Deeds, Link};
+use futures::StreamExt;
+use tests::{Point, Stack, a_task};
+use workflows::activities::NAMES;
+use workflows::types::TaskState;
+
+/// Longer than the longest heartbeat timeout.
+const OUTAGE: Duration = Duration::from_secs(5);
+
+/// How the link fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outage {
+    /// Connections are reset.
+    Cut,
+    /// Nothing passes, and nobody is told.
+    Stall,
+}
+
+async fn cut_within(activity: &str, link: Link, outage: Outage) {
+    let quick = |config: &mut worker::Config| {
+        // What stalls is to be noticed within a test's patience.
+        config.database.statement_timeout_ms = 2_000;
+        config.database.acquire_timeout_ms = 2_000;
+        config.storage.request_timeout_ms = 3_000;
+        config.provider.timeout_s = 4;
+    };
+    let stack = Stack::with()
+        .provider(|provider| provider.batch_ms = 300)
+        .between()
+        .proxied()
+        .configure(quick)
+        .start()
+        .await;
+    let given = a_task();
+    let began = Instant::now();
+    let task = stack.begin(&given).await;
+    stack.between().reached(Some(activity), Point::Begun, began).await;
+    let from = now_ms();
+    let proxy = stack.links().proxy(link);
+    match outage {
+        Outage::Cut => proxy.cut(),
+        Outage::Stall => proxy.stall(),
+    }
+    tokio::time::sleep(OUTAGE).await;
+    proxy.mend();
+
+    stack.result(&task).await.unwrap();
+
+    let losses = vec![(from, now_ms())];
+    stack.assert_invariants(&[&given], &Deeds { losses, ..Deeds::default() }).await;
+    let outcome = stack.outcome_of(&given).await;
+    let whole = (Some(TaskState::Completed), 2, 2);
+    assert_eq!((outcome.state, outcome.rows, outcome.objects), whole, "{activity} {link:?} {outage:?}");
+    if ![Link::Temporal, Link::Provider].contains(&link) {
+        assert_eq!(outcome.images_billed, 3, "{activity} {link:?} {outage:?}");
+    }
+}
+
+async fn each_cut(outage: Outage) {
+    let cuts = NAMES.into_iter().flat_map(|name| Link::ALL.map(|link| (name, link)));
+    let cuts = futures::stream::iter(cuts).map(|(name, link)| cut_within(name, link, outage));
+    cuts.buffer_unordered(10).collect::<Vec<()>>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_is_cut_from_each_thing_a_worker_talks_to() {
+    each_cut(Outage::Cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_has_each_thing_a_worker_talks_to_fall_silent() {
+    each_cut(Outage::Stall).await;
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+}
