@@ -99,6 +99,7 @@ fn a_crash_loses_nothing_and_pays_twice_only_what_was_in_flight_and_only_where_k
     assert_eq!(paid_twice, [in_flight[0].clone()], "{printed}");
     let kept = "2 batches and 1 retouched photo made, ";
     assert_eq!(printed.matches(kept).count(), 2, "{printed}");
+    assert!(!printed.contains(" made, 0 images stored"), "{printed}");
     assert_eq!(printed.matches("no call for these was made again").count(), 2, "{printed}");
     assert_eq!(printed.matches("contact sheet ").count(), 1, "{printed}");
 }

@@ -36,9 +36,8 @@ pub(crate) struct Args {
     /// How much faster than real the provider's clock runs; 1 is real: 8 s a batch, 2 s a download.
     #[arg(long, default_value_t = 5.0)]
     speed: f64,
-    /// Kill the worker with -9 in the middle and start another; then say what went on, what was lost and what was paid twice.
-    ///
-    /// Done twice, each time on a new stack: with a provider that ignores idempotency keys, then with one that honours them.
+    /// Kill the worker with -9 in the middle, start another, and say what was resumed and what was paid twice: with a provider
+    /// that ignores idempotency keys, then with one that honours them.
     #[arg(long)]
     crash: bool,
     /// Leave the stack up, and print its addresses and what to try next.
