@@ -12,7 +12,7 @@ pub(super) fn print(outcome: &Outcome) {
     };
     let in_flight = aftermath.in_flight.iter().map(|(name, seq)| (name.as_str(), vec![*seq])).collect();
     let paid_twice = aftermath.paid_twice.iter().map(|(name, seqs)| (name.as_str(), seqs.clone())).collect();
-    println!("The provider {keys}.\n");
+    println!("\nThe provider {keys}.\n");
     println!(
         "killed with -9   the worker (process {}), {:.1} s after the start; another was started at once",
         kill.pid,
