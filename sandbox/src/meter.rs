@@ -187,27 +187,29 @@ impl Recorder {
     }
 
     /// Waits until the meter fulfils a condition, and returns it as it then is. After a minute it gives up, saying what it saw.
-    pub async fn wait_until(&self, mut condition: impl FnMut(&Meter) -> bool) -> Result<Meter> {
-        let mut changes = self.changed.subscribe();
-        let wait = async {
-            loop {
-                changes.mark_unchanged();
-                let fulfilled = {
-                    let state = self.state();
-                    condition(&state.meter).then(|| state.meter.clone())
-                };
-                if let Some(meter) = fulfilled {
-                    return Ok(meter);
-                }
-                if changes.changed().await.is_err() {
-                    bail!("the provider has stopped");
-                }
-            }
-        };
-        match timeout(WAIT_AT_MOST, wait).await {
+    pub async fn wait_until(&self, condition: impl FnMut(&Meter) -> bool) -> Result<Meter> {
+        match timeout(WAIT_AT_MOST, self.wait_long_until(condition)).await {
             Ok(met) => met,
             Err(_) => {
                 bail!("not met after {} s; the provider saw {}", WAIT_AT_MOST.as_secs(), self.state().meter)
+            }
+        }
+    }
+
+    /// The same, however long it takes. An error means that the provider has stopped.
+    pub async fn wait_long_until(&self, mut condition: impl FnMut(&Meter) -> bool) -> Result<Meter> {
+        let mut changes = self.changed.subscribe();
+        loop {
+            changes.mark_unchanged();
+            let fulfilled = {
+                let state = self.state();
+                condition(&state.meter).then(|| state.meter.clone())
+            };
+            if let Some(meter) = fulfilled {
+                return Ok(meter);
+            }
+            if changes.changed().await.is_err() {
+                bail!("the provider has stopped");
             }
         }
     }
@@ -322,7 +324,8 @@ impl Recorder {
         self.write(|state| *state.meter.photo_hits.entry(name.to_owned()).or_default() += 1);
     }
 
-    fn now_ms(&self) -> u64 {
+    /// Now, on the clock of its records: milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
         let (instant, since_1970) = self.epoch;
         u64::try_from((since_1970 + instant.elapsed()).as_millis()).unwrap_or(u64::MAX)
     }

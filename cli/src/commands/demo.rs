@@ -1,19 +1,23 @@
 //! `darkroom demo`: the whole stack on this machine, and tasks on a real photo. What `./demo` runs.
 
+mod aftermath;
 mod bound;
 mod contact_sheet;
+mod crash;
+mod crash_report;
 mod display;
+mod kill;
 mod report;
 mod run;
+mod running;
 
 use std::path::PathBuf;
 
 use anyhow::Context;
-use sandbox::provider::Settings;
-use sandbox::{Options, Stack, StoreKind};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::Exit;
+use running::Running;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -32,6 +36,10 @@ pub(crate) struct Args {
     /// How much faster than real the provider's clock runs; 1 is real: 8 s a batch, 2 s a download.
     #[arg(long, default_value_t = 5.0)]
     speed: f64,
+    /// Kill the worker with -9 in the middle, start another, and say what was resumed and what was paid twice: with a provider
+    /// that ignores idempotency keys, then with one that honours them.
+    #[arg(long)]
+    crash: bool,
     /// Leave the stack up, and print its addresses and what to try next.
     #[arg(long)]
     keep: bool,
@@ -74,60 +82,24 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
 
 /// Starts the stack, leaving it in `kept` for whoever stops it, and runs the tasks.
 async fn show(args: &Args, photo: Vec<u8>, kept: &mut Option<Running>) -> anyhow::Result<Exit> {
-    eprintln!("starting Postgres, Temporal, an S3 server and a stand-in image provider on loopback …");
-    let began = std::time::Instant::now();
-    let provider =
-        Settings { speed: args.speed, max_in_flight: Some(args.slots as usize), ..Settings::aggregator() };
-    let options = Options { provider, store: StoreKind::InProcess, headless: false, ..Options::default() };
-    let running = kept.insert(Running { stack: Stack::start(options).await?, worker: None });
-    let environment = running.environment(args.slots);
-    run::prepare(&environment).await?;
-    running.start_worker(&environment).await?;
-    eprintln!("ready in {:.1} s\n", began.elapsed().as_secs_f64());
+    if args.crash {
+        return crash::show(args, photo, kept).await;
+    }
+    let provider = running::provider(args);
+    let running = Running::start(provider, running::slots(args), kept).await?;
+    let ended = run::begin(args, photo, &running.environment).await?.end(&running.stack.provider).await;
+    let counted = report::count(&ended, &running.environment).await?;
+    report::print(args, &ended, &counted, &running.stack);
+    report::contact_sheet(args, &counted, &running.environment).await?;
+    keep(args, running).await?;
+    Ok(counted.exit)
+}
 
-    let ended = run::tasks(args, photo, &environment, &running.stack).await?;
-    let exit = report::print(args, &ended, &environment, &running.stack).await?;
+/// With `--keep`, says where everything is, and stays.
+async fn keep(args: &Args, running: &Running) -> anyhow::Result<()> {
     if args.keep {
-        report::print_next_steps(&environment, &running.stack, running.worker_log())?;
+        report::print_next_steps(&running.environment, &running.stack, running.worker_log())?;
         std::future::pending::<()>().await;
     }
-    Ok(exit)
-}
-
-/// The stack and its worker.
-struct Running {
-    stack: Stack,
-    worker: Option<sandbox::process::Guarded>,
-}
-
-impl Running {
-    /// Everything a `darkroom` command needs to use the stack.
-    fn environment(&self, slots: u32) -> Vec<(String, String)> {
-        let mut environment = self.stack.environment();
-        environment.push(("DARKROOM_GENERATE__SLOTS".into(), slots.to_string()));
-        // The seed's ratio of calls to transfers.
-        environment.push(("DARKROOM_TRANSFER__SLOTS".into(), (slots * 5 / 3).max(1).to_string()));
-        environment
-    }
-
-    /// The worker is a process of its own, as in production: this very binary.
-    async fn start_worker(&mut self, environment: &[(String, String)]) -> anyhow::Result<()> {
-        let binary = std::env::current_exe().context("finding this program")?;
-        let worker = self.stack.program("worker", binary)?;
-        let variables = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        self.worker = Some(worker.arg("worker").envs(variables).start().await?);
-        Ok(())
-    }
-
-    fn worker_log(&self) -> Option<PathBuf> {
-        self.worker.as_ref().map(sandbox::process::Guarded::log)
-    }
-
-    async fn stop(mut self) -> anyhow::Result<()> {
-        // Dropped before the stack stops: it holds the stack's folder.
-        if let Some(mut worker) = self.worker.take() {
-            worker.stop().await?;
-        }
-        self.stack.stop().await
-    }
+    Ok(())
 }

@@ -84,6 +84,15 @@ impl Display {
         eprintln!("{first}{more}  |  {provider}");
     }
 
+    /// Says something that happened, between the pictures.
+    pub(super) fn say(&self, what: &str) {
+        match &self.bars {
+            // Fails only where stderr has gone, and with it whoever would read.
+            Some(bars) => drop(bars.all.println(what)),
+            None => eprintln!("{what}"),
+        }
+    }
+
     /// Leaves the last picture standing.
     pub(super) fn end(&self) {
         if let Some(bars) = &self.bars {

@@ -5,48 +5,71 @@ use std::path::PathBuf;
 use activities::storage::Storage;
 use sandbox::Stack;
 use workflows::keys;
-use workflows::types::TaskState;
+use workflows::types::{StoredImage, TaskState};
 
 use super::run::{Ended, config};
 use super::{Args, contact_sheet};
 use crate::commands::story;
 use crate::exit::Exit;
 
-/// Counts rows, objects and the bill, and draws the contact sheet.
-pub(super) async fn print(
-    args: &Args,
-    ended: &Ended,
-    environment: &[(String, String)],
-    stack: &Stack,
-) -> anyhow::Result<Exit> {
+/// What the tasks left behind.
+pub(super) struct Counted {
+    pub(super) rows: usize,
+    pub(super) objects: usize,
+    /// Images by the database, in order of tasks.
+    pub(super) images: Vec<StoredImage>,
+    /// As the worst task ended; a failure where rows, objects and results disagree.
+    pub(super) exit: Exit,
+}
+
+/// Counts rows and objects, and says what is not as it should be.
+pub(super) async fn count(ended: &Ended, environment: &[(String, String)]) -> anyhow::Result<Counted> {
     let config = config(environment)?;
     let database = database::connect(&config.database, 1).await?;
     let storage = Storage::new(&config.storage);
-    let (mut rows, mut objects, mut exit) = (0, 0, Exit::Success);
-    let mut images = Vec::new();
+    let mut counted = Counted { rows: 0, objects: 0, images: Vec::new(), exit: Exit::Success };
+    let mut disagree = false;
     for (task_id, result) in &ended.results {
-        match result {
+        let delivered = match result {
             Ok(output) => {
                 if output.state != TaskState::Completed {
                     story::print_output(output);
-                    exit = story::exit(output.state);
+                    counted.exit = story::exit(output.state);
                 }
+                Some(output.images.len())
             }
             Err(error) => {
                 eprintln!("{error}");
-                exit = Exit::TaskFailed;
+                counted.exit = Exit::TaskFailed;
+                None
             }
-        }
+        };
         let recorded = database::tasks::find(&database, task_id).await?;
         let recorded = recorded.map(|task| task.output.images).unwrap_or_default();
-        rows += recorded.len();
-        objects += storage.list(&format!("{}images/", keys::task_prefix(task_id))).await?.len();
-        images.extend(recorded);
+        let (rows, objects) = (recorded.len(), storage.list(&keys::images_prefix(task_id)).await?.len());
+        if rows != objects || delivered.is_some_and(|images| images != rows) {
+            let images = delivered.map_or("none".into(), |images| images.to_string());
+            eprintln!(
+                "{task_id} is inconsistent: {images} images by its result, {rows} rows, {objects} objects"
+            );
+            disagree = true;
+        }
+        counted.rows += rows;
+        counted.objects += objects;
+        counted.images.extend(recorded);
     }
+    if disagree {
+        counted.exit = Exit::Failure;
+    }
+    Ok(counted)
+}
+
+/// Prints what was counted, the bill and the time.
+pub(super) fn print(args: &Args, ended: &Ended, counted: &Counted, stack: &Stack) {
     let bill = stack.provider.bill();
     let (elapsed, bound) = (ended.elapsed.as_secs_f64(), ended.bound.as_secs_f64());
-    println!("rows in Postgres     {rows}");
-    println!("objects in S3        {objects}");
+    println!("rows in Postgres     {}", counted.rows);
+    println!("objects in S3        {}", counted.objects);
     println!(
         "provider's bill      {} calls, {} images (one retouched photo a task among them), ${:.2}",
         bill.calls,
@@ -55,13 +78,23 @@ pub(super) async fn print(
     );
     println!("most calls at once   {} of {}", stack.provider.meter().snapshot().max_in_flight, args.slots);
     println!("time                 {elapsed:.1} s; at least {bound:.1} s by the provider's limits alone");
-    if !images.is_empty() {
-        let file = args.output.join(format!("contact-sheet-{}.jpg", args.plan));
-        contact_sheet::write(&storage, &images, &file).await?;
-        let shown = std::fs::canonicalize(&file).unwrap_or(file);
-        println!("contact sheet        {}", shown.display());
+}
+
+/// Draws the contact sheet, where there are images.
+pub(super) async fn contact_sheet(
+    args: &Args,
+    counted: &Counted,
+    environment: &[(String, String)],
+) -> anyhow::Result<()> {
+    if counted.images.is_empty() {
+        return Ok(());
     }
-    Ok(exit)
+    let storage = Storage::new(&config(environment)?.storage);
+    let file = args.output.join(format!("contact-sheet-{}.jpg", args.plan));
+    contact_sheet::write(&storage, &counted.images, &file).await?;
+    let shown = std::fs::canonicalize(&file).unwrap_or(file);
+    println!("contact sheet        {}", shown.display());
+    Ok(())
 }
 
 /// Where everything is, and what to try.

@@ -7,7 +7,7 @@ use activities::storage::Storage;
 use anyhow::{Context, bail};
 use client::{Client, Task};
 use futures::StreamExt;
-use sandbox::Stack;
+use sandbox::Provider;
 use worker::Config;
 use workflows::types::{GenerateImagesInput, GenerateImagesOutput, Progress};
 
@@ -51,13 +51,24 @@ pub(super) async fn prepare(environment: &[(String, String)]) -> anyhow::Result<
     Ok(())
 }
 
-/// Runs the tasks to their end, showing how far they are.
-pub(super) async fn tasks(
+/// The tasks, once they have started.
+pub(super) struct Begun {
+    pub(super) tasks: Vec<Task>,
+    /// Batches of each.
+    pub(super) batches: u32,
+    /// Images of each.
+    pub(super) images: u32,
+    pub(super) at: Instant,
+    pub(super) display: Display,
+    bound: Duration,
+}
+
+/// Starts the tasks, and says what they are.
+pub(super) async fn begin(
     args: &Args,
     photo: Vec<u8>,
     environment: &[(String, String)],
-    stack: &Stack,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Begun> {
     let config = config(environment)?;
     let plan = plan(&config, args)?;
     let batches = plan.images.div_ceil(config.generate.batch_size);
@@ -84,7 +95,7 @@ pub(super) async fn tasks(
     let photo_key = "uploads/portrait";
     Storage::new(&config.storage).put(photo_key, "application/octet-stream", photo.into()).await?;
     let client = Client::connect(&config.temporal).await?;
-    let began = Instant::now();
+    let at = Instant::now();
     let mut tasks = Vec::new();
     for number in 1..=args.tasks {
         let input = GenerateImagesInput {
@@ -98,26 +109,38 @@ pub(super) async fn tasks(
         tasks.push(client.start(&input).await?);
     }
     let display = Display::new(args, plan.images, bound);
-    let results = futures::future::join_all(tasks.iter().map(Task::result));
-    let mut results = std::pin::pin!(results);
-    let mut ticks = tokio::time::interval(Duration::from_millis(200));
-    let results = loop {
-        tokio::select! {
-            results = &mut results => break results,
-            _ = ticks.tick() => display.show(&look(&tasks).await, &stack.provider.meter().snapshot(), began.elapsed()),
-        }
-    };
-    let elapsed = began.elapsed();
-    display.show(&look(&tasks).await, &stack.provider.meter().snapshot(), elapsed);
-    display.end();
-    let ids = tasks.iter().map(|task| task.task_id().to_owned());
-    Ok(Ended { results: ids.zip(results).collect(), elapsed, bound })
+    Ok(Begun { tasks, batches, images: plan.images, at, display, bound })
+}
+
+impl Begun {
+    /// Runs the tasks to their end, showing how far they are.
+    pub(super) async fn end(&self, provider: &Provider) -> Ended {
+        let results = futures::future::join_all(self.tasks.iter().map(Task::result));
+        let mut results = std::pin::pin!(results);
+        let mut ticks = tokio::time::interval(Duration::from_millis(200));
+        let results = loop {
+            tokio::select! {
+                results = &mut results => break results,
+                _ = ticks.tick() => self.show(provider).await,
+            }
+        };
+        let elapsed = self.at.elapsed();
+        self.show(provider).await;
+        self.display.end();
+        let ids = self.tasks.iter().map(|task| task.task_id().to_owned());
+        Ended { results: ids.zip(results).collect(), elapsed, bound: self.bound }
+    }
+
+    async fn show(&self, provider: &Provider) {
+        self.display.show(&self.look().await, &provider.meter().snapshot(), self.at.elapsed());
+    }
+
+    /// How far each task is, as far as it can be asked.
+    pub(super) async fn look(&self) -> Vec<Option<Progress>> {
+        let looks = self.tasks.iter().map(|task| async { task.progress().await.ok() });
+        futures::stream::iter(looks).buffered(16).collect().await
+    }
 }
 
 /// Tasks that are shown one by one; of more, only sums.
 pub(super) const SHOWN: usize = 8;
-
-async fn look(tasks: &[Task]) -> Vec<Option<Progress>> {
-    let looks = tasks.iter().map(|task| async { task.progress().await.ok() });
-    futures::stream::iter(looks).buffered(16).collect().await
-}
