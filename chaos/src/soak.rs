@@ -67,8 +67,10 @@ pub async fn run(soak: &Soak, mut tell: impl FnMut(&str)) -> Result<Report> {
     let tasks = reach.tasks();
     let deeds = reach.deeds();
     let meter = ground.stack.provider.meter().snapshot();
+    // Opened now: the server was killed more than once.
+    let database = database::connect(&ground.config()?.database, 4).await?;
     let witness = Witness {
-        database: &reach.database,
+        database: &database,
         storage: &reach.storage,
         client: &reach.client,
         meter,

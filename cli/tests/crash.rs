@@ -5,7 +5,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chaos::Deeds;
 use futures::StreamExt;
-use sandbox::Meter;
 use tests::{Mishap, Point, Stack, a_task};
 use workflows::activities::NAMES;
 use workflows::types::TaskState;
@@ -17,24 +16,15 @@ const DARKROOM: &str = env!("CARGO_BIN_EXE_darkroom");
 enum Within {
     Beautify,
     Generate,
-    Transfer,
 }
 
 impl Within {
     async fn reach(self, stack: &Stack) {
-        let wait = async |condition: fn(&Meter) -> bool| {
-            stack.provider.meter().wait_until(condition).await.unwrap();
-        };
-        if matches!(self, Within::Beautify | Within::Generate) {
-            wait(|meter| meter.in_flight == 1).await;
-        }
-        match self {
-            Within::Beautify => {}
-            Within::Generate => {
-                stack.provider.release_one();
-                wait(|meter| meter.billed_calls == 1 && meter.in_flight == 1).await;
-            }
-            Within::Transfer => wait(|meter| meter.downloads_in_flight == 2).await,
+        let meter = stack.provider.meter();
+        meter.wait_until(|meter| meter.in_flight == 1).await.unwrap();
+        if let Within::Generate = self {
+            stack.provider.release_one();
+            meter.wait_until(|meter| meter.billed_calls == 1 && meter.in_flight == 1).await.unwrap();
         }
     }
 }
@@ -48,10 +38,7 @@ async fn images_billed(within: Within, keys_are_honoured: bool) -> u64 {
         .without_worker()
         .start()
         .await;
-    match within {
-        Within::Beautify | Within::Generate => stack.provider.hold(),
-        Within::Transfer => stack.provider.hold_downloads(),
-    }
+    stack.provider.hold();
     let mut doomed = stack.spawn_worker(DARKROOM, &[]);
     let given = a_task();
     let task = stack.begin(&given).await;
@@ -61,7 +48,6 @@ async fn images_billed(within: Within, keys_are_honoured: bool) -> u64 {
     doomed.start_kill().unwrap();
     doomed.wait().await.unwrap();
     stack.provider.release();
-    stack.provider.release_downloads();
 
     stack.result(&task).await.unwrap();
     let outcome = stack.outcome(&given).await;
@@ -200,29 +186,41 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
-#[tokio::test]
-async fn a_transfer_paused_longer_than_a_heartbeat_does_no_harm_when_it_wakes() {
-    let stack = Stack::with().without_worker().start().await;
-    stack.provider.hold_downloads();
+/// A transfer is paused until its task has ended without it; then its downloads end, well or not.
+async fn a_stale_transfer_does_no_harm(its_downloads_fail: bool) {
+    let mut stack = Stack::with().without_worker().start().await;
+    stack.provider.hold_next_downloads(2);
     let _rest = stack.spawn_worker(DARKROOM, &["tasks", "generate"]);
     let mut paused = stack.spawn_worker(DARKROOM, &["transfer"]);
     let given = a_task();
     let task = stack.begin(&given).await;
-    Within::Transfer.reach(&stack).await;
+    stack.provider.meter().wait_until(|meter| meter.downloads_in_flight == 2).await.unwrap();
     signal(&paused, "STOP");
     let _other = stack.spawn_worker(DARKROOM, &["transfer"]);
-    stack.wait_until_retried(&task, "transfer-1").await;
-    stack.provider.release_downloads();
     stack.result(&task).await.unwrap();
-    let before = stack.outcome(&given).await;
+    if its_downloads_fail {
+        stack.provider.go_down().await;
+        stack.provider.come_back().await.unwrap();
+    }
+    stack.provider.release_downloads();
 
-    // It finds its downloads dead or done, its activities long replaced; it has ended them all when it has ended itself.
+    // It has ended all that it had begun when it has ended itself.
     signal(&paused, "CONT");
     signal(&paused, "TERM");
     assert!(paused.wait().await.unwrap().success());
 
-    assert_eq!(stack.outcome(&given).await, before);
-    assert_eq!((before.rows, before.objects, before.images_billed), (2, 2, 3));
+    let outcome = stack.outcome(&given).await;
+    assert_eq!((outcome.rows, outcome.objects, outcome.images_billed), (2, 2, 3));
+}
+
+#[tokio::test]
+async fn a_transfer_that_wakes_after_its_tasks_end_and_fails_removes_nothing() {
+    a_stale_transfer_does_no_harm(true).await;
+}
+
+#[tokio::test]
+async fn a_transfer_that_wakes_after_its_tasks_end_and_works_changes_nothing() {
+    a_stale_transfer_does_no_harm(false).await;
 }
 
 fn signal(worker: &tokio::process::Child, name: &str) {

@@ -167,6 +167,11 @@ impl Provider {
         self.shared.downloads.close();
     }
 
+    /// The next downloads that arrive, so many, don't end until [`Provider::release_downloads`]; those after them pass.
+    pub fn hold_next_downloads(&self, count: usize) {
+        self.shared.downloads.hold_next(count);
+    }
+
     /// Held downloads end, and later ones are not held.
     pub fn release_downloads(&self) {
         self.shared.downloads.open();

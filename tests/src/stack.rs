@@ -119,6 +119,11 @@ impl Builder {
 
     /// Starts it.
     pub async fn start(self) -> Stack {
+        // Large, and awaited by every test.
+        Box::pin(self.started()).await
+    }
+
+    async fn started(self) -> Stack {
         let own = if self.own_servers { Some(Servers::start().await) } else { None };
         let servers = match &own {
             Some(servers) => servers,

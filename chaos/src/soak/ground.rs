@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use activities::storage::Storage;
 use anyhow::{Context, Result};
 use client::Client;
-use database::DatabaseConnection;
 use sandbox::process::Guarded;
 use sandbox::provider::Settings;
 use sandbox::{Chance, Fault, Options, Rule, Stack};
@@ -104,7 +103,6 @@ impl Ground {
 /// What the soak looks with, and what it has done.
 pub(super) struct Reach {
     pub(super) client: Client,
-    pub(super) database: DatabaseConnection,
     pub(super) storage: Storage,
     /// Where users' photos are served.
     pub(super) photos: Vec<String>,
@@ -122,7 +120,6 @@ impl Reach {
         let photos = vec![PHOTO.to_owned(), served, moved, provider.serve_status("gone.jpg", 404)];
         Ok(Reach {
             client: Client::connect(&config.temporal).await?,
-            database: database::connect(&config.database, 4).await?,
             storage: Storage::new(&config.storage),
             photos,
             tasks: Mutex::default(),

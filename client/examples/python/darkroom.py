@@ -25,6 +25,7 @@ async def start(client: Client, task: dict) -> None:
             id=workflow_id(task["task_id"]),
             task_queue="darkroom",
             execution_timeout=timedelta(hours=24),
+            task_timeout=timedelta(seconds=2),
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
         )

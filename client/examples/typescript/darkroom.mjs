@@ -27,6 +27,7 @@ async function start(client, input) {
       taskQueue: 'darkroom',
       workflowId: workflowId(input.task_id),
       workflowExecutionTimeout: '24h',
+      workflowTaskTimeout: '2s',
       workflowIdConflictPolicy: 'FAIL',
       workflowIdReusePolicy: 'ALLOW_DUPLICATE_FAILED_ONLY',
       args: [input],

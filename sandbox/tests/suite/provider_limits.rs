@@ -122,3 +122,35 @@ async fn downloads_are_metered_while_they_last() -> Result<()> {
     assert_eq!(statuses, [None, Some(200), Some(200)]);
     provider.stop().await
 }
+
+#[tokio::test]
+async fn only_the_next_downloads_are_held() -> Result<()> {
+    let provider = Provider::start(aggregator()).await?;
+    let urls = urls(generations(&provider, &asks(&provider, "x", 2))).await?;
+    provider.hold_next_downloads(1);
+
+    let stale = tokio::spawn(http().get(&urls[0]).send());
+    provider.meter().wait_until(|meter| meter.downloads == 1).await?;
+    let mut passed = Vec::new();
+    for url in [&urls[0], &urls[1]] {
+        passed.push(http().get(url).send().await?.bytes().await?);
+    }
+    let meter = provider.meter().snapshot();
+    assert_eq!((meter.downloads, meter.downloads_in_flight, stale.is_finished()), (3, 1, false));
+    provider.release_downloads();
+
+    assert_eq!(stale.await??.bytes().await?, passed[0]);
+    assert_eq!(http().get(&urls[1]).send().await?.bytes().await?, passed[1]);
+    provider.stop().await
+}
+
+#[tokio::test]
+async fn a_release_ends_the_holding_of_downloads_yet_to_come() -> Result<()> {
+    let provider = Provider::start(aggregator()).await?;
+    let urls = urls(generations(&provider, &asks(&provider, "x", 1))).await?;
+    provider.hold_next_downloads(5);
+    provider.release_downloads();
+
+    assert_eq!(http().get(&urls[0]).send().await?.status(), 200);
+    provider.stop().await
+}
