@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 
 use anyhow::Result;
+use sandbox::Call;
 use workflows::keys;
 
-use crate::Witness;
 use crate::calls::{Name, by_name, is_lost};
 use crate::facts::Facts;
+use crate::{Deeds, Witness};
 
 /// The longest Retry-After that is obeyed; see `activities/src/failure.rs`.
 const MAX_WAIT_MS: u64 = 60_000;
@@ -105,12 +106,25 @@ fn every_index_once(facts: &Facts) -> Vec<String> {
 
 fn paid_once_but_for_losses(facts: &Facts) -> Vec<String> {
     let wrong = by_name(&facts.meter).into_iter().filter_map(|(name, calls)| {
-        let billed: Vec<_> = calls.into_iter().filter(|call| call.billed).collect();
-        let lost = billed.iter().filter(|call| is_lost(call, &facts.deeds)).count();
-        (billed.len() > 1 + lost)
-            .then(|| format!("{name:?} was paid {} times; {lost} answers were lost", billed.len()))
+        let billed = calls.iter().filter(|call| call.billed);
+        let lost = billed.clone().filter(|call| is_lost(call, &facts.deeds)).count();
+        (billed.count() > 1 + lost).then(|| {
+            let calls: Vec<String> = calls.iter().map(|call| told(call, &facts.deeds)).collect();
+            format!("{name:?} was paid again without an answer lost: {}", calls.join("; "))
+        })
     });
     wrong.collect()
+}
+
+/// A call, for a message.
+fn told(call: &Call, deeds: &Deeds) -> String {
+    let Call { seq, started_ms, ended_ms, status, billed, client_gone, spoilt, .. } = call;
+    let took = ended_ms.map(|ended| ended - started_ms);
+    let lost = is_lost(call, deeds);
+    format!(
+        "#{seq} at {started_ms} took {took:?} ms, status {status:?}, billed: {billed}, client gone: {client_gone}, spoilt: {spoilt}, \
+         lost: {lost}"
+    )
 }
 
 fn retry_after_is_obeyed(facts: &Facts) -> Vec<String> {
@@ -184,7 +198,7 @@ fn generated_again_only_for_what_is_gone(facts: &Facts) -> Vec<String> {
 }
 
 /// How many of the images that a call was asked for can't be had.
-fn left_without(facts: &Facts, call: &sandbox::Call) -> u32 {
+fn left_without(facts: &Facts, call: &Call) -> u32 {
     let short = call.n.saturating_sub(call.images_billed);
     let dead = (0..call.images_billed).filter(|image| {
         let downloads = facts

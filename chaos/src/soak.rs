@@ -79,6 +79,9 @@ pub async fn run(soak: &Soak, mut tell: impl FnMut(&str)) -> Result<Report> {
     };
     let mut found = violations(&witness).await?;
     found.extend(reach.violations());
+    if !found.is_empty() {
+        tell(&format!("results may have been lost, from and until: {:?}", deeds.losses));
+    }
     let report = Report::of(soak, &witness, done, drained.then_some(drain), found).await?;
     ground.stop().await?;
     Ok(report)
