@@ -9,13 +9,16 @@ use workflows::types::{InsertInput, InsertOutput};
 use crate::Activities;
 use crate::failure::{Failure, Retry};
 
-/// Records all image rows and the final state in one transaction, then removes what no row speaks of: staged bytes, and
+/// Records all image rows and the final state in one statement, then removes what no row speaks of: staged bytes, and
 /// what transfers left that didn't come to their end. It is the task's last writer, and the only one that removes.
 ///
 /// Returned: the rows and the state are there, and rows and objects agree. Failed: either both are recorded or neither is;
 /// stray objects may be left. It is tried until it is done: nothing else may keep the result. Twice: nothing changes.
 pub(crate) async fn insert(reach: &Activities, input: InsertInput) -> Result<InsertOutput, Failure> {
-    let InsertInput { output, failure } = input;
+    let InsertInput { output, failure, request } = input;
+    if let Some(request) = request {
+        database::tasks::begin(&reach.database, &request, output.images_planned).await?;
+    }
     let recorded = database::tasks::finish(&reach.database, &output, failure.as_ref()).await?;
     let recorded: HashSet<String> = recorded.into_iter().collect();
     if let Some(image) = output.images.iter().find(|image| !recorded.contains(&image.object.object_key)) {

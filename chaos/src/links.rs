@@ -1,6 +1,7 @@
 //! A proxy between a worker and each thing it talks to.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sandbox::Proxy;
@@ -68,7 +69,11 @@ impl Links {
 
     /// All is well again.
     pub fn mend(&self) {
-        self.0.values().for_each(|(_, proxy)| proxy.mend());
+        for (_, proxy) in self.0.values() {
+            proxy.set_delay(Duration::ZERO);
+            proxy.set_rate(None);
+            proxy.mend();
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chaos::Deeds;
 use futures::StreamExt;
+use sandbox::Proxy;
 use tests::{Mishap, Point, Stack, a_task};
 use workflows::activities::NAMES;
 use workflows::types::TaskState;
@@ -221,6 +222,32 @@ async fn a_transfer_that_wakes_after_its_tasks_end_and_fails_removes_nothing() {
 #[tokio::test]
 async fn a_transfer_that_wakes_after_its_tasks_end_and_works_changes_nothing() {
     a_stale_transfer_does_no_harm(false).await;
+}
+
+#[tokio::test]
+async fn a_prepare_that_wakes_after_its_task_was_cancelled_leaves_its_row_as_it_ended() {
+    let stack = Stack::with().between().without_worker().start().await;
+    let provider = stack.provider.url().replace("http://", "");
+    let network = Proxy::start(&provider).await.unwrap();
+    network.stall();
+    let photo = stack.provider.serve_photo("ann.jpg", tests::portrait(), "image/jpeg");
+    let given = a_task().photo(&photo.replace(&provider, &network.address().to_string()));
+    let began = Instant::now();
+    let mut paused = stack.spawn_worker(DARKROOM, &[]);
+    let task = stack.begin(&given).await;
+    stack.between().reached(Some("prepare"), Point::Working, began).await;
+    signal(&paused, "STOP");
+    let _other = stack.spawn_worker(DARKROOM, &["tasks"]);
+    task.cancel("test").await.unwrap();
+    let _ = stack.result(&task).await;
+
+    network.mend();
+    signal(&paused, "CONT");
+    signal(&paused, "TERM");
+    assert!(paused.wait().await.unwrap().success());
+
+    let outcome = stack.outcome(&given).await;
+    assert_eq!((outcome.state, outcome.images_billed), (Some(TaskState::Cancelled), 0));
 }
 
 fn signal(worker: &tokio::process::Child, name: &str) {

@@ -112,8 +112,7 @@ pub async fn find(db: &DatabaseConnection, task_id: &str) -> Result<Option<Task>
 /// Records how the task ended: all its image rows and its final state, in one statement. One, not a transaction of two: a process that
 /// is paused between them would lock the row for everybody.
 ///
-/// Returns the object keys of all its image rows. Twice: the state is final already: nothing changes. A task without a row (cancelled
-/// before it began) is left without one.
+/// Returns the object keys of all its image rows. Twice: the state is final already: nothing changes.
 pub async fn finish(
     db: &DatabaseConnection,
     output: &GenerateImagesOutput,

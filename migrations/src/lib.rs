@@ -4,6 +4,7 @@ use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
 
 mod m0001_tasks_and_images;
+mod m0002_tasks_without_a_plan;
 
 /// All migrations, in order.
 pub struct Migrator;
@@ -11,7 +12,7 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_tasks_and_images::Migration)]
+        vec![Box::new(m0001_tasks_and_images::Migration), Box::new(m0002_tasks_without_a_plan::Migration)]
     }
 }
 

@@ -54,11 +54,20 @@ impl Connection {
     /// Cuts it: the client sees a reset, whatever it was waiting for.
     pub(crate) fn reset(&self) {
         if let Some(socket) = &self.0.socket {
-            // Closing a socket that may not linger sends RST instead of FIN. Without, the client sees an end instead: as good.
-            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+            reset_when_closed(socket);
         }
         self.0.cut.notify_one();
     }
+}
+
+/// Closing this socket will send RST instead of FIN: it may not linger. Should that fail, the other side sees an end: as good.
+pub(crate) fn reset_when_closed(socket: &impl AsFd) {
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
+/// Closing this socket will send FIN again, after what is still to be sent.
+pub(crate) fn end_when_closed(socket: &impl AsFd) {
+    let _ = SockRef::from(socket).set_linger(None);
 }
 
 /// A running server.

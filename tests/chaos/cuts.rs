@@ -42,7 +42,7 @@ async fn cut_within(activity: &str, link: Link, outage: Outage) {
     let from = now_ms();
     let proxy = stack.links().proxy(link);
     match outage {
-        Outage::Cut => proxy.cut(),
+        Outage::Cut => proxy.cut().await,
         Outage::Stall => proxy.stall(),
     }
     tokio::time::sleep(OUTAGE).await;

@@ -184,8 +184,8 @@ fn the_activities_types_are_frozen() {
                 }),
             ],
             "insert": [
-                wire(InsertInput { output: output(), failure: None }),
-                wire(InsertInput { output: output(), failure: Some(failure) }),
+                wire(InsertInput { output: output(), failure: None, request: None }),
+                wire(InsertInput { output: output(), failure: Some(failure), request: Some(input()) }),
                 wire(InsertOutput { rows: 1 }),
             ],
         })

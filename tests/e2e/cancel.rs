@@ -16,7 +16,7 @@ async fn outcome(stack: &Stack, task: &GivenTask) -> (Option<TaskState>, usize, 
 }
 
 #[tokio::test]
-async fn in_prepare_nothing_is_paid_and_no_row_is_left() {
+async fn in_prepare_nothing_is_paid_and_its_row_says_so() {
     let stack = Stack::start().await;
     let given = a_task().photo(&stack.provider.serve_status("photo", 503));
     let task = stack.begin(&given).await;
@@ -25,7 +25,7 @@ async fn in_prepare_nothing_is_paid_and_no_row_is_left() {
     task.cancel("test").await.unwrap();
 
     cancelled(&stack, &task).await;
-    assert_eq!(outcome(&stack, &given).await, (None, 0, 0, 0));
+    assert_eq!(outcome(&stack, &given).await, (Some(TaskState::Cancelled), 0, 0, 0));
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ impl GenerateImages {
                 return close(output, failure);
             }
             Err(_) if ctx.cancellation_token().is_cancelled() => {
-                let ending = Ending::before_it_began(&request.task_id);
+                let ending = Ending::before_it_began(request);
                 return end(ctx, &detached, None, ending).await;
             }
             Err(error) => {
@@ -131,9 +131,9 @@ async fn end(
     ending: Ending,
 ) -> WorkflowResult<GenerateImagesOutput> {
     enter(ctx, Stage::Insert);
-    let Ending { output, failure } = ending;
+    let Ending { output, failure, request } = ending;
     let options = options::insert(priority, detached, format!("insert {} rows", output.images.len()));
-    let input = InsertInput { output: output.clone(), failure: failure.clone() };
+    let input = InsertInput { output: output.clone(), failure: failure.clone(), request };
     ctx.execute_activity(Steps::insert, input, options).await?;
     enter(ctx, Stage::Done);
     close(output, failure)

@@ -296,6 +296,9 @@ pub struct InsertInput {
     /// Why the task failed, where its state is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<TaskFailure>,
+    /// What was asked, where the task ended before it was given a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<GenerateImagesInput>,
 }
 
 /// Why a task failed.

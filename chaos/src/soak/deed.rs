@@ -30,7 +30,7 @@ pub(super) enum Deed {
     Cut(Link),
     /// Nothing gets through this link for seconds, and nobody is told.
     Stall(Link),
-    /// Everything on this link takes longer for seconds.
+    /// Everything on this link takes longer for seconds: each chunk, or each byte.
     Slow(Link),
     /// The provider answers with nothing but this status for seconds.
     Storm(u16),
@@ -98,7 +98,7 @@ impl Deed {
                 ground.stack.provider.come_back().await?;
             }
             Deed::Cut(link) => {
-                ground.links.proxy(link).cut();
+                ground.links.proxy(link).cut().await;
                 sleep(a_while).await;
                 ground.links.proxy(link).mend();
             }
@@ -108,9 +108,13 @@ impl Deed {
                 ground.links.proxy(link).mend();
             }
             Deed::Slow(link) => {
-                ground.links.proxy(link).slow(Duration::from_millis(chance.between(20, 200)));
+                let proxy = ground.links.proxy(link);
+                match chance.below(2) {
+                    0 => proxy.set_delay(Duration::from_millis(chance.between(20, 200))),
+                    _ => proxy.set_rate(Some(chance.between(20_000, 500_000))),
+                }
                 sleep(a_while).await;
-                ground.links.proxy(link).mend();
+                ground.links.mend();
             }
             Deed::Storm(status) => {
                 let retry_after_s = (chance.below(2) == 0).then_some(1);

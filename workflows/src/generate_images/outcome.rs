@@ -6,7 +6,10 @@ use super::Task;
 use super::make::{Made, Stopped};
 use crate::failure::FailureKind;
 use crate::plan::Batch;
-use crate::types::{GenerateImagesOutput, MissingImage, MissingReason, StoredImage, TaskFailure, TaskState};
+use crate::types::{
+    GenerateImagesInput, GenerateImagesOutput, MissingImage, MissingReason, StoredImage, TaskFailure,
+    TaskState,
+};
 
 /// How a task ends.
 #[derive(Debug)]
@@ -14,19 +17,22 @@ pub(super) struct Ending {
     pub(super) output: GenerateImagesOutput,
     /// Why, where the state is `failed`.
     pub(super) failure: Option<TaskFailure>,
+    /// What was asked, where it may have no row.
+    pub(super) request: Option<GenerateImagesInput>,
 }
 
 impl Ending {
-    /// Cancelled while `prepare` was at it: nothing was planned, nothing is missing.
-    pub(super) fn before_it_began(task_id: &str) -> Self {
+    /// Cancelled while `prepare` was at it: nothing was planned, nothing is missing. Its row says so, lest an attempt at `prepare`
+    /// that was paused give it one that says it runs.
+    pub(super) fn before_it_began(request: GenerateImagesInput) -> Self {
         let output = GenerateImagesOutput {
-            task_id: task_id.to_owned(),
+            task_id: request.task_id.clone(),
             state: TaskState::Cancelled,
             images_planned: 0,
             images: Vec::new(),
             missing: Vec::new(),
         };
-        Self { output, failure: None }
+        Self { output, failure: None, request: Some(request) }
     }
 }
 
@@ -90,7 +96,8 @@ fn conclude(
     });
     let task_id = task.request.task_id.clone();
     let images_planned = task.prepared.plan.images;
-    Ending { output: GenerateImagesOutput { task_id, state, images_planned, images, missing }, failure }
+    let output = GenerateImagesOutput { task_id, state, images_planned, images, missing };
+    Ending { output, failure, request: None }
 }
 
 fn missed(batch: &Batch, position: u32, why: &Stopped) -> MissingImage {
