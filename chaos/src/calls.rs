@@ -44,6 +44,9 @@ pub(crate) fn by_name(meter: &Meter) -> BTreeMap<Name, Vec<&Call>> {
 /// Was this call's answer lost, or may it have been, through what was done to the stack?
 pub(crate) fn is_lost(call: &Call, deeds: &Deeds) -> bool {
     let until = call.ended_ms.map_or(u64::MAX, |ended| ended + UNRECORDED_MS);
-    let hit = deeds.losses.iter().any(|(from, to)| call.started_ms <= to + WAKES_MS && *from <= until);
+    let hit = deeds
+        .losses
+        .iter()
+        .any(|(from, to)| call.started_ms <= to.saturating_add(WAKES_MS) && *from <= until);
     call.client_gone || call.spoilt || call.status.is_none() || hit
 }

@@ -154,11 +154,9 @@ fn cancel_stops_spending(facts: &Facts) -> Vec<String> {
     let mut wrong = Vec::new();
     for (name, calls) in by_name(&facts.meter) {
         let heard = |at_ms: u64| {
-            !facts
-                .deeds
-                .losses
-                .iter()
-                .any(|(from, to)| *from <= at_ms + CANCEL_WITHIN_MS && at_ms <= to + CANCEL_WITHIN_MS)
+            !facts.deeds.losses.iter().any(|(from, to)| {
+                *from <= at_ms + CANCEL_WITHIN_MS && at_ms <= to.saturating_add(CANCEL_WITHIN_MS)
+            })
         };
         let cancels = facts.deeds.cancels.iter();
         for (task_id, at_ms) in cancels.filter(|(task_id, at_ms)| *task_id == name.task_id && heard(*at_ms)) {

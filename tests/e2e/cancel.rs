@@ -90,7 +90,7 @@ async fn while_waiting_for_a_worker_it_ends_when_there_is_one() {
     stack.start_worker();
 
     cancelled(&stack, &task).await;
-    assert_eq!(outcome(&stack, &given).await, (None, 0, 0, 0));
+    assert_eq!(outcome(&stack, &given).await, (Some(TaskState::Cancelled), 0, 0, 0));
 }
 
 #[tokio::test]

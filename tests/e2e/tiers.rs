@@ -1,5 +1,6 @@
 //! Concurrency tiers: never more in flight than there are slots, on the provider's own meter.
 
+use chaos::Deeds;
 use tests::{Stack, a_task};
 use workflows::types::TaskState;
 
@@ -18,9 +19,10 @@ async fn fifty_tasks_at_once_never_exceed_12_calls_and_20_transfers() {
     let tasks = futures::future::join_all(given.iter().map(|task| stack.begin(task))).await;
     let results = futures::future::join_all(tasks.iter().map(|task| stack.result(task))).await;
 
+    stack.assert_invariants(&given.iter().collect::<Vec<_>>(), &Deeds::default()).await;
     for (result, task) in results.into_iter().zip(&given) {
         assert_eq!(result.unwrap().state, TaskState::Completed);
-        let outcome = stack.outcome(task).await;
+        let outcome = stack.outcome_of(task).await;
         assert_eq!((outcome.rows, outcome.objects), (30, 30));
     }
     let meter = stack.provider.meter().snapshot();

@@ -119,7 +119,7 @@ fn i4_a_call_is_paid_again_only_for_a_lost_answer() {
         })
     };
     assert_eq!(killed(2_100), NONE);
-    assert_eq!(killed(1_900), ["I4"]);
+    assert_eq!(killed(900), ["I4"]);
     assert_eq!(killed(30_000), ["I4"]);
 }
 

@@ -90,7 +90,7 @@ impl IntoResponse for Answer {
 /// One picture in an answer.
 pub(super) enum Picture {
     Url(String),
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
 }
 
 /// A call's success.
