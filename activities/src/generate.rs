@@ -11,9 +11,6 @@ use crate::heartbeat::Done;
 use crate::provider::{Answer, AnswerFormat, Call, Payload};
 use crate::{Activities, late, provider, storage};
 
-/// What our own objects may weigh: a reference is a photo we checked or an image we stored.
-const MAX_REFERENCE_BYTES: u64 = 50 << 20;
-
 /// Has a batch's images generated.
 ///
 /// Returned: every image lies at the URL or under the staging key named; nothing of the answer is lost any more.
@@ -60,10 +57,11 @@ pub(crate) async fn call(
 ) -> Result<GenerateOutput, Failure> {
     let PaidCall { task_id, name, prompt, images, answer, reference_key } = paid;
     let attempt = ctx.info().attempt;
-    let reference = reach.storage.get(reference_key, MAX_REFERENCE_BYTES).await?;
+    let reference = reach.references.get(reference_key, &reach.storage, &reach.provider).await?;
     let idempotency_key = format!("{task_id}/{name}");
     let began = Instant::now();
-    let answer = reach.provider.call(&Call { prompt, images, answer, reference, idempotency_key }).await;
+    let answer =
+        reach.provider.call(&Call { prompt, images, answer, reference: &reference, idempotency_key }).await;
     let elapsed_ms = began.elapsed().as_millis() as u64;
 
     match answer {

@@ -12,6 +12,7 @@ mod late;
 mod photo;
 mod prepare;
 pub mod provider;
+mod references;
 mod steps;
 pub mod storage;
 mod transfer;
@@ -26,6 +27,7 @@ use fetch::Fetcher;
 use provider::Provider;
 use storage::Storage;
 
+pub use references::References;
 pub use steps::{Beautify, Generate, Insert, Prepare, Transfer};
 
 /// What a plan is worth; section `[plans.<name>]` of the configuration.
@@ -52,6 +54,8 @@ pub struct Activities {
     pub fetch: fetch::Settings,
     /// The provider.
     pub provider: Provider,
+    /// The reference images in use.
+    pub references: References,
     /// The configured plans.
     pub plans: BTreeMap<String, Plan>,
     /// Images a batch has, at most.

@@ -6,6 +6,8 @@ mod error;
 mod http;
 mod wire;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -107,6 +109,25 @@ impl Settings {
     }
 }
 
+/// A reference image, as it travels: a JPEG, PNG or WebP, encoded already.
+#[derive(Debug)]
+pub(crate) struct ReferenceImage {
+    content_type: &'static str,
+    encoded: Bytes,
+}
+
+impl ReferenceImage {
+    /// Encodes an image for this way to travel.
+    pub(crate) fn new(image: Bytes, way: Reference) -> Self {
+        let content_type = wire::content_type(&image);
+        let encoded = match way {
+            Reference::Edits => image,
+            Reference::ImageField => BASE64_STANDARD.encode(&image).into(),
+        };
+        Self { content_type, encoded }
+    }
+}
+
 /// One call to make.
 #[derive(Debug, Clone)]
 pub(crate) struct Call<'a> {
@@ -116,8 +137,8 @@ pub(crate) struct Call<'a> {
     pub(crate) images: u32,
     /// How they are asked to come back.
     pub(crate) answer: AnswerFormat,
-    /// The reference image: a JPEG, PNG or WebP.
-    pub(crate) reference: Bytes,
+    /// The reference image.
+    pub(crate) reference: &'a ReferenceImage,
     /// The same for every attempt at this call, and for no other call.
     pub(crate) idempotency_key: String,
 }

@@ -124,6 +124,31 @@ async fn each_activity_survives_the_death_of_its_worker_within_it_and_after_it()
 }
 
 #[tokio::test]
+async fn the_only_worker_killed_and_restarted_goes_on() {
+    let stack =
+        Stack::with().provider(|provider| provider.batch_ms = 500).between().without_worker().start().await;
+    let given = a_task();
+    let began = Instant::now();
+    let mut doomed = stack.spawn_worker(DARKROOM, &[]);
+    let task = stack.begin(&given).await;
+    stack.between().reached(Some("generate"), Point::Working, began).await;
+    let killed_ms = now_ms();
+    doomed.start_kill().unwrap();
+    doomed.wait().await.unwrap();
+
+    let restarted = Instant::now();
+    let _again = stack.spawn_worker(DARKROOM, &[]);
+    let resumed = stack.between().reached(Some("generate"), Point::Begun, restarted).await;
+
+    stack.result(&task).await.unwrap();
+    stack
+        .assert_invariants(&[&given], &Deeds { losses: vec![(killed_ms, killed_ms)], ..Deeds::default() })
+        .await;
+    eprintln!("generate began again {:?} after the restart", resumed - restarted);
+    assert!(resumed - restarted < RESUMES_WITHIN, "{:?}", resumed - restarted);
+}
+
+#[tokio::test]
 async fn a_workflow_goes_on_without_the_worker_that_knew_it() {
     let stack = Stack::with().between().without_worker().start().await;
     stack.provider.hold();

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use temporalio_client::{ClientOptions, ClientTlsOptions, Connection, ConnectionOptions, TlsOptions};
+use temporalio_client::{
+    ClientOptions, ClientTlsOptions, Connection, ConnectionOptions, GrpcCompression, TlsOptions,
+};
 use url::Url;
 
 use crate::Error;
@@ -89,6 +91,8 @@ impl Settings {
         let options = ConnectionOptions::new(url)
             .identity(format!("{identity}@{}", std::process::id()))
             .connect_timeout(Duration::from_secs(10))
+            // Worth its CPU only on the way to somewhere far.
+            .grpc_compression(if tls.is_some() { GrpcCompression::Gzip } else { GrpcCompression::None })
             .maybe_tls_options(tls)
             .maybe_api_key((!api_key.is_empty()).then(|| api_key.to_owned()))
             .build();

@@ -42,6 +42,25 @@ async fn a_store_that_is_down_is_waited_for_and_nothing_is_paid_again() {
 }
 
 #[tokio::test]
+async fn a_store_killed_in_the_middle_of_transfers_and_restarted_gets_its_objects() {
+    let mut stack = Stack::with().strict_store().start().await;
+    stack.provider.hold_downloads();
+    let given = a_task();
+    let task = stack.begin(&given).await;
+    stack.provider.meter().wait_until(|meter| meter.downloads_in_flight == 2).await.unwrap();
+    let ObjectStore::Versity(versity) = &mut stack.store else { panic!("the strict store is a process") };
+    versity.process().kill().await.unwrap();
+    stack.provider.release_downloads();
+    stack.wait_until_retried(&task, "transfer-1").await;
+
+    let ObjectStore::Versity(versity) = &mut stack.store else { panic!("the strict store is a process") };
+    versity.restart().await.unwrap();
+
+    stack.result(&task).await.unwrap();
+    assert_eq!(stack.outcome(&given).await, completed());
+}
+
+#[tokio::test]
 async fn a_database_killed_and_restarted_gets_its_rows() {
     let mut stack = Stack::with().own_servers().start().await;
     stack.provider.hold();

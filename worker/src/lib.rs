@@ -5,10 +5,10 @@ pub mod config;
 use std::sync::Arc;
 use std::time::Duration;
 
-use activities::Activities;
 use activities::fetch::Fetcher;
 use activities::provider::Provider;
 use activities::storage::Storage;
+use activities::{Activities, References};
 use anyhow::Context;
 use temporalio_sdk::runtime::PollerBehavior;
 use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};
@@ -81,6 +81,7 @@ async fn reach(config: &Config) -> anyhow::Result<Activities> {
         fetcher: Fetcher::new(&config.fetch)?,
         fetch: config.fetch.clone(),
         provider: Provider::new(&config.provider).context("the provider's HTTP client")?,
+        references: References::default(),
         plans: config.plans.clone(),
         batch_size: config.generate.batch_size,
         beautify_prompt: config.beautify.prompt.clone(),

@@ -177,7 +177,7 @@ impl Jpeg {
     }
 
     fn scan(&mut self, input: &mut &[u8]) {
-        let data = input.iter().position(|byte| *byte == 0xff).unwrap_or(input.len());
+        let data = memchr::memchr(0xff, input).unwrap_or(input.len());
         if data > 0 {
             self.scans = Scans::WithData;
         }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::multipart::{Form, Part};
 use secrecy::ExposeSecret;
 
 use super::error::{Unsuccessful, Wait, classify};
 use super::wire::{self, Generation};
-use super::{Answer, Call, Error, Reference, Settings};
+use super::{Answer, Call, Error, Reference, ReferenceImage, Settings};
 
 /// An answer may carry ten images in base64, and no more than this.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
@@ -62,7 +63,9 @@ impl Provider {
         let request = match self.settings.reference() {
             Reference::Edits => self.client.post(self.url("images/edits")).multipart(self.form(call)?),
             Reference::ImageField => {
-                self.client.post(self.url("images/generations")).json(&Generation::new(&self.settings, call))
+                let (length, body) = Generation::new(&self.settings, call).body(call.reference);
+                let post = self.client.post(self.url("images/generations"));
+                post.header(CONTENT_TYPE, "application/json").header(CONTENT_LENGTH, length).body(body)
             }
         };
         let mut request = request.bearer_auth(self.settings.api_key.expose_secret().trim());
@@ -91,9 +94,9 @@ impl Provider {
 
     /// Body of `POST /images/edits`.
     fn form(&self, call: &Call<'_>) -> Result<Form, Error> {
-        let content_type = wire::content_type(&call.reference);
+        let ReferenceImage { content_type, encoded } = call.reference;
         let name = format!("reference.{}", content_type.trim_start_matches("image/"));
-        let image = Part::stream_with_length(call.reference.clone(), call.reference.len() as u64)
+        let image = Part::stream_with_length(encoded.clone(), encoded.len() as u64)
             .file_name(name)
             .mime_str(content_type)
             .map_err(|error| Error::BadRequest { message: error.to_string() })?;

@@ -5,19 +5,17 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{AnswerFormat, Call, Error, Payload, Preset, Settings};
+use super::{AnswerFormat, Call, Error, Payload, Preset, ReferenceImage, Settings};
 
 /// Longest URL an answer may give: a longer one is not taken into the history.
 const MAX_URL_BYTES: usize = 8_192;
 
-/// Body of `POST /images/generations`.
+/// Body of `POST /images/generations`, but for `image`: megabytes, shared with other calls.
 #[derive(Debug, Serialize)]
 pub(super) struct Generation<'a> {
     model: &'a str,
     prompt: &'a str,
     n: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<[String; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<&'static str>,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -32,22 +30,31 @@ pub(super) struct Generation<'a> {
 
 impl<'a> Generation<'a> {
     pub(super) fn new(settings: &'a Settings, call: &'a Call<'a>) -> Self {
-        let data_url = format!(
-            "data:{};base64,{}",
-            content_type(&call.reference),
-            BASE64_STANDARD.encode(&call.reference)
-        );
         Self {
             model: &settings.model,
             prompt: call.prompt,
             n: call.images,
-            image: Some([data_url]),
             response_format: response_format(settings.preset, call.answer),
             size: &settings.size,
             quality: &settings.quality,
             aspect_ratio: &settings.aspect_ratio,
             output_format: &settings.output_format,
         }
+    }
+}
+
+impl Generation<'_> {
+    /// Its length, and the JSON with the image in it as a data URL. Base64 needs no escapes, and the image isn't copied.
+    pub(super) fn body(&self, reference: &ReferenceImage) -> (usize, reqwest::Body) {
+        // An object of strings and a number always serializes, and ends with a brace.
+        let mut head = serde_json::to_string(self).unwrap_or_default();
+        head.pop();
+        let ReferenceImage { content_type, encoded } = reference;
+        head.push_str(&format!(r#","image":["data:{content_type};base64,"#));
+        let parts = [Bytes::from(head), encoded.clone(), Bytes::from_static(br#""]}"#)];
+        let length = parts.iter().map(Bytes::len).sum();
+        let parts = futures::stream::iter(parts.map(Ok::<_, std::convert::Infallible>));
+        (length, reqwest::Body::wrap_stream(parts))
     }
 }
 
@@ -121,6 +128,30 @@ mod tests {
             Payload::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
         });
         payloads.collect::<Vec<_>>().join(" ")
+    }
+
+    #[tokio::test]
+    async fn the_body_is_json_of_the_length_it_states() {
+        use http_body_util::BodyExt;
+        let generation = Generation {
+            model: "m",
+            prompt: "a \"garden\"",
+            n: 2,
+            response_format: Some("url"),
+            size: "",
+            quality: "high",
+            aspect_ratio: "",
+            output_format: "",
+        };
+        let image = ReferenceImage::new(Bytes::from_static(b"\x89PNG!"), super::super::Reference::ImageField);
+        let (length, body) = generation.body(&image);
+        let bytes = body.collect().await.unwrap().to_bytes();
+        assert_eq!(bytes.len(), length);
+        let expected = serde_json::json!({
+            "model": "m", "prompt": "a \"garden\"", "n": 2, "response_format": "url", "quality": "high",
+            "image": ["data:image/png;base64,iVBORyE="],
+        });
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&bytes).unwrap(), expected);
     }
 
     #[test]
