@@ -1,6 +1,5 @@
 //! One file per verb.
 
-pub(crate) mod bench;
 pub(crate) mod cancel;
 pub(crate) mod check;
 pub(crate) mod demo;

@@ -63,11 +63,6 @@ impl Postgres {
         format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Its process's id.
-    pub fn pid(&self) -> u32 {
-        self.server.pid()
-    }
-
     /// Its process, to be killed and paused.
     pub fn process(&mut self) -> &mut Guarded {
         &mut self.server

@@ -11,7 +11,6 @@ mod error;
 mod file;
 mod gate;
 mod idempotency;
-mod padded;
 mod photo;
 mod picture;
 mod recent;
@@ -63,7 +62,6 @@ struct Shared {
     photos: photo::Photos,
     decoded: reference::Decoded,
     tinted: picture::Tinted,
-    padded: padded::Padded,
     answers: idempotency::Answers,
     http: reqwest::Client,
 }
@@ -81,7 +79,6 @@ impl Provider {
             photos: photo::Photos::default(),
             decoded: reference::Decoded::new(KEPT_PHOTOS),
             tinted: picture::Tinted::new(KEPT_TINTS),
-            padded: padded::Padded::default(),
             answers: idempotency::Answers::default(),
             http: http::client()?,
         });

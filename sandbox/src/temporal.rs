@@ -98,11 +98,6 @@ impl Temporal {
         format!("http://127.0.0.1:{}", self.http_port)
     }
 
-    /// Its process's id.
-    pub fn pid(&self) -> u32 {
-        self.server.pid()
-    }
-
     /// Its process, to be killed and paused.
     pub fn process(&mut self) -> &mut Guarded {
         &mut self.server

@@ -90,7 +90,7 @@ impl IntoResponse for Answer {
 /// One picture in an answer.
 pub(super) enum Picture {
     Url(String),
-    Bytes(Bytes),
+    Bytes(Vec<u8>),
 }
 
 /// A call's success.

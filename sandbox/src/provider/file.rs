@@ -7,7 +7,6 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::time::{Duration, Instant, sleep};
@@ -118,14 +117,12 @@ pub(super) async fn download(
             metered.spoilt = true;
         }
         Some(Fault::DownloadNotAnImage) => {
-            bytes = Bytes::from_static(NO_IMAGE);
+            bytes = NO_IMAGE.into();
             metered.spoilt = true;
         }
         Some(Fault::FlippedBit) => {
             let middle = bytes.len() / 2;
-            let mut flipped = bytes.to_vec();
-            flipped.iter_mut().skip(middle).take(1).for_each(|byte| *byte ^= 1);
-            bytes = flipped.into();
+            bytes.iter_mut().skip(middle).take(1).for_each(|byte| *byte ^= 1);
             metered.spoilt |= recipe.format == Format::Png;
         }
         Some(Fault::DownloadWrongType) => content_type = "text/html",
@@ -136,7 +133,7 @@ pub(super) async fn download(
     metered.status = Some(200);
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    let body = body(bytes, pace, &mut headers);
+    let body = body(bytes.into(), pace, &mut headers);
     (headers, body).into_response()
 }
 

@@ -5,7 +5,6 @@ use std::sync::{Arc, LazyLock};
 
 use ab_glyph::FontRef;
 use anyhow::{Context, Result};
-use bytes::Bytes;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::codecs::webp::WebPEncoder;
@@ -79,21 +78,8 @@ const LOOKS: [Look; 10] = [
 pub(super) type Tinted = Recent<([u8; 32], u32, u32, usize), RgbImage>;
 
 /// Draws it on a thread that may be busy.
-pub(super) async fn draw(shared: Arc<Shared>, recipe: Arc<Recipe>) -> Result<Bytes> {
-    let padded = shared.settings().image_bytes.filter(|_| recipe.sound && recipe.format == Format::Jpeg);
-    let key = padded.map(|size| (recipe.index, recipe.width, recipe.height, size));
-    if let Some(kept) = key.and_then(|key| shared.padded.get(key)) {
-        return Ok(kept);
-    }
-    let drawn = tokio::task::spawn_blocking({
-        let shared = shared.clone();
-        move || render(&shared, &recipe)
-    });
-    let drawn = drawn.await.context("drawing a picture")??;
-    Ok(match key {
-        Some(key) => shared.padded.put(key, &drawn),
-        None => drawn.into(),
-    })
+pub(super) async fn draw(shared: Arc<Shared>, recipe: Arc<Recipe>) -> Result<Vec<u8>> {
+    tokio::task::spawn_blocking(move || render(&shared, &recipe)).await.context("drawing a picture")?
 }
 
 /// What is no picture.

@@ -70,8 +70,6 @@ pub struct Settings {
     pub image_px: u32,
     /// The format of pictures where the request names none.
     pub format: Format,
-    /// For measurements: JPEGs of this size in bytes, each drawn once and handed out again and again. None: each is drawn anew.
-    pub image_bytes: Option<usize>,
     /// JPEG quality, 1 to 100, where the request names none.
     pub jpeg_quality: u8,
     /// So many calls at once; more get a 429.
@@ -102,7 +100,6 @@ impl Settings {
             download_ms: 2_000,
             image_px: 512,
             format: Format::Jpeg,
-            image_bytes: None,
             jpeg_quality: 85,
             max_in_flight: None,
             max_per_second: None,
