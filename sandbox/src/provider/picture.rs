@@ -16,6 +16,7 @@ use super::Shared;
 use super::recent::Recent;
 use super::reference::Reference;
 use super::settings::Format;
+use super::stock;
 
 /// See assets/README.md.
 static FONT: LazyLock<Option<FontRef<'static>>> =
@@ -77,10 +78,12 @@ pub(super) type Tinted = Recent<([u8; 32], u32, u32, usize), RgbImage>;
 
 /// Draws it on a thread that may be busy.
 pub(super) async fn draw(shared: Arc<Shared>, recipe: Arc<Recipe>) -> Result<Vec<u8>> {
-    tokio::task::spawn_blocking(move || render(&shared, &recipe)).await.context("drawing a picture")?
+    tokio::task::spawn_blocking(move || stock::picture(&shared, &recipe))
+        .await
+        .context("drawing a picture")?
 }
 
-fn render(shared: &Shared, recipe: &Recipe) -> Result<Vec<u8>> {
+pub(super) fn render(shared: &Shared, recipe: &Recipe) -> Result<Vec<u8>> {
     let turn = recipe.call.wrapping_mul(5).wrapping_add(u64::from(recipe.index));
     let tinted = tinted(shared, recipe, turn)?;
     let part = |edge: u32, step: u64| {
@@ -199,7 +202,7 @@ fn caption(picture: &mut RgbImage, recipe: &Recipe) {
     );
 }
 
-fn encode(picture: &RgbImage, recipe: &Recipe) -> Result<Vec<u8>> {
+pub(super) fn encode(picture: &RgbImage, recipe: &Recipe) -> Result<Vec<u8>> {
     let (width, height) = picture.dimensions();
     let mut bytes = Vec::new();
     let out = &mut Cursor::new(&mut bytes);
