@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use worker::Config;
 
-use commands::{cancel, check, demo, migrate, show, soak, start, watch, worker as worker_command};
+use commands::{
+    bench as bench_command, cancel, check, demo, migrate, show, soak, start, watch, worker as worker_command,
+};
 use exit::Exit;
 
 /// One photo and a plan become N stored images and N rows: durable generation tasks on Temporal.
@@ -47,6 +49,8 @@ enum Command {
     Config,
     /// Run the whole stack on this machine and a task on a real photo.
     Demo(demo::Args),
+    /// Measure a load on this machine, beside what is possible under the same limits.
+    Bench(bench_command::Args),
     /// Run random tasks, faults and kills on a whole stack on this machine, then check the invariants.
     Soak(soak::Args),
 }
@@ -86,6 +90,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Show(args) => show::run(config, args).await,
         Command::Check(args) => check::run(config, args).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Bench(args) => bench_command::run(args).await,
         Command::Soak(args) => soak::run(args).await,
         Command::Config => Ok(Exit::Success),
     }

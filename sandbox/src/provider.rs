@@ -17,6 +17,7 @@ mod recent;
 mod reference;
 mod request;
 mod settings;
+mod stock;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -62,6 +63,7 @@ struct Shared {
     photos: photo::Photos,
     decoded: reference::Decoded,
     tinted: picture::Tinted,
+    stock: stock::Stock,
     answers: idempotency::Answers,
     http: reqwest::Client,
 }
@@ -79,6 +81,7 @@ impl Provider {
             photos: photo::Photos::default(),
             decoded: reference::Decoded::new(KEPT_PHOTOS),
             tinted: picture::Tinted::new(KEPT_TINTS),
+            stock: stock::Stock::new(stock::KEPT),
             answers: idempotency::Answers::default(),
             http: http::client()?,
         });

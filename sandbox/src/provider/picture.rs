@@ -16,6 +16,7 @@ use super::Shared;
 use super::recent::Recent;
 use super::reference::Reference;
 use super::settings::Format;
+use super::stock;
 
 /// See assets/README.md.
 static FONT: LazyLock<Option<FontRef<'static>>> =
@@ -79,14 +80,16 @@ pub(super) type Tinted = Recent<([u8; 32], u32, u32, usize), RgbImage>;
 
 /// Draws it on a thread that may be busy.
 pub(super) async fn draw(shared: Arc<Shared>, recipe: Arc<Recipe>) -> Result<Vec<u8>> {
-    tokio::task::spawn_blocking(move || render(&shared, &recipe)).await.context("drawing a picture")?
+    tokio::task::spawn_blocking(move || stock::picture(&shared, &recipe))
+        .await
+        .context("drawing a picture")?
 }
 
 /// What is no picture.
 pub(super) const NO_IMAGE: &[u8] =
     b"<html><head><title>Service temporarily unavailable</title></head><body></body></html>";
 
-fn render(shared: &Shared, recipe: &Recipe) -> Result<Vec<u8>> {
+pub(super) fn render(shared: &Shared, recipe: &Recipe) -> Result<Vec<u8>> {
     if !recipe.sound {
         return Ok(NO_IMAGE.into());
     }
@@ -208,7 +211,7 @@ fn caption(picture: &mut RgbImage, recipe: &Recipe) {
     );
 }
 
-fn encode(picture: &RgbImage, recipe: &Recipe) -> Result<Vec<u8>> {
+pub(super) fn encode(picture: &RgbImage, recipe: &Recipe) -> Result<Vec<u8>> {
     let (width, height) = picture.dimensions();
     let mut bytes = Vec::new();
     let out = &mut Cursor::new(&mut bytes);

@@ -68,6 +68,8 @@ pub struct Settings {
     pub download_ms: u64,
     /// The longer edge of its pictures.
     pub image_px: u32,
+    /// About how many bytes a picture has: then all of a kind are the same file, drawn once. None: each is drawn, and as large as it gets.
+    pub image_bytes: Option<usize>,
     /// The format of pictures where the request names none.
     pub format: Format,
     /// JPEG quality, 1 to 100, where the request names none.
@@ -99,6 +101,7 @@ impl Settings {
             batch_ms: 8_000,
             download_ms: 2_000,
             image_px: 512,
+            image_bytes: None,
             format: Format::Jpeg,
             jpeg_quality: 85,
             max_in_flight: None,

@@ -77,3 +77,28 @@ async fn the_caption_alone_tells_some_pictures_apart() -> Result<()> {
     assert_ne!(part(&one, 220, 36), part(&other, 220, 36));
     provider.stop().await
 }
+
+#[tokio::test]
+async fn pictures_of_a_wanted_size_are_whole_and_have_it() -> Result<()> {
+    for (format, image_px, image_bytes) in
+        [("jpeg", 512, 50_000), ("jpeg", 1024, 1_500_000), ("png", 256, 250_000)]
+    {
+        let settings = Settings { image_px, image_bytes: Some(image_bytes), ..aggregator() };
+        let provider = Provider::start(settings).await?;
+        let mut request = asks(&provider, "a garden", 2);
+        request["image"] = json!(provider.serve_photo("me.png", photo(), "image/png"));
+        request["output_format"] = json!(format);
+
+        let files = fetch(&urls(generations(&provider, &request)).await?).await?;
+
+        assert_eq!(files[0], files[1], "drawn once");
+        assert!(
+            files[0].len() <= image_bytes && files[0].len() + 12 > image_bytes,
+            "{format} {}",
+            files[0].len()
+        );
+        assert_eq!(picture(&files[0])?.width(), image_px);
+        provider.stop().await?;
+    }
+    Ok(())
+}

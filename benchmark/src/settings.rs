@@ -1,0 +1,109 @@
+//! What is measured, and how.
+
+use std::path::PathBuf;
+
+use sandbox::StoreKind;
+
+use crate::scenario::Scenario;
+
+/// One measurement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The program `darkroom`, which runs as the worker.
+    pub darkroom: PathBuf,
+    /// The load.
+    pub scenario: Scenario,
+    /// Decides the order of arrivals where the load is mixed.
+    pub seed: u64,
+    /// How much faster than real the provider's clock runs.
+    pub speed: f64,
+    /// Worker processes.
+    pub workers: u32,
+    /// Provider calls at once, in each of them.
+    pub slots: u32,
+    /// Images that move at once, in each of them.
+    pub transfer_slots: u32,
+    /// What a picture weighs.
+    pub image_bytes: usize,
+    /// The S3 server.
+    pub store: StoreKind,
+    /// Whether the provider honours idempotency keys; they are sent in any case.
+    pub keys_honoured: bool,
+    /// When the only worker is killed, if it is.
+    pub kill: Option<Kill>,
+    /// Whether the first task finds the worker as it has just started, without connections.
+    pub cold: bool,
+    /// How often it is measured; medians are reported.
+    pub repeat: u32,
+}
+
+/// A kill -9 of the only worker. In provider seconds, as all times.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Kill {
+    /// After the load's beginning.
+    pub at_s: f64,
+    /// Until another worker is started.
+    pub restart_after_s: f64,
+}
+
+impl Settings {
+    /// Provider calls at once, all workers together.
+    pub fn calls(&self) -> u32 {
+        self.workers * self.slots
+    }
+
+    /// Images that move at once, all workers together.
+    pub fn transfers(&self) -> u32 {
+        self.workers * self.transfer_slots
+    }
+
+    /// The edge of pictures that have this many bytes: small ones need few pixels, and large ones can't be made of few.
+    pub(crate) fn image_px(&self) -> u32 {
+        match self.image_bytes {
+            0..300_000 => 512,
+            300_000..1_200_000 => 1024,
+            1_200_000..5_000_000 => 1536,
+            _ => 2560,
+        }
+    }
+}
+
+/// A size such as `50KB`, `1.5MB`, `300000`. Thousands, as disks count.
+///
+/// # Errors
+/// Says what would be one.
+pub fn size_bytes(text: &str) -> Result<usize, String> {
+    let upper = text.trim().to_ascii_uppercase();
+    let (number, unit) = match upper.strip_suffix("MB") {
+        Some(number) => (number, 1e6),
+        None => match upper.strip_suffix("KB") {
+            Some(number) => (number, 1e3),
+            None => (upper.strip_suffix('B').unwrap_or(&upper), 1.0),
+        },
+    };
+    let bytes = number.trim().parse::<f64>().map(|number| number * unit);
+    match bytes {
+        Ok(bytes) if (LEAST_BYTES..=MOST_BYTES).contains(&bytes) => Ok(bytes as usize),
+        Ok(_) => Err("use 20KB to 20MB".into()),
+        Err(_) => Err("use a number with a unit, such as 50KB or 1.5MB".into()),
+    }
+}
+
+/// A picture of 512 px has as many at a bad quality.
+const LEAST_BYTES: f64 = 20e3;
+const MOST_BYTES: f64 = 20e6;
+
+#[cfg(test)]
+mod tests {
+    use super::size_bytes;
+
+    #[test]
+    fn sizes_are_read_in_thousands() {
+        assert_eq!(size_bytes("50KB"), Ok(50_000));
+        assert_eq!(size_bytes("1.5 mb"), Ok(1_500_000));
+        assert_eq!(size_bytes("300000"), Ok(300_000));
+        for wrong in ["", "KB", "50 GB", "0", "-1MB", "30MB", "nanKB", "infMB"] {
+            assert!(size_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The flags, and what they mean together.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use benchmark::scenario::{Scenario, Users};
+use benchmark::settings::size_bytes;
+use benchmark::{Kill, Settings};
+use clap::error::ErrorKind;
+use sandbox::StoreKind;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The load.
+    #[arg(value_enum)]
+    scenario: Load,
+    /// How many tasks `queue` has.
+    #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    tasks: Option<u32>,
+    /// Plan of the tasks of `single` and `queue`. Default: pro.
+    #[arg(long)]
+    plan: Option<String>,
+    /// Who starts the tasks of `s3`.
+    #[arg(long, value_enum, default_value = "same")]
+    users: Whose,
+    /// Order of the arrivals within a round of `s3`.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// How much faster than real the provider's clock runs; 1 is real: 8 s a call, 2 s a download.
+    #[arg(long, default_value_t = 5.0, value_parser = speed)]
+    speed: f64,
+    /// Worker processes.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    workers: u32,
+    /// Provider calls at once in each worker.
+    #[arg(long, default_value_t = 12, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    slots: u32,
+    /// Images that move at once in each worker. Default: 5 for 3 slots.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    transfer_slots: Option<u32>,
+    /// What a picture weighs: 50KB, 1.5MB, ….
+    #[arg(long, default_value = "50KB", value_name = "SIZE", value_parser = size_bytes)]
+    image_bytes: usize,
+    /// The S3 server: in this process, or versitygw.
+    #[arg(long, value_enum, default_value = "in-process")]
+    store: Store,
+    /// Whether the provider honours the idempotency keys it is sent.
+    #[arg(long, value_enum, default_value = "honoured")]
+    keys: Keys,
+    /// Kill the only worker with -9, so many provider seconds after the load's beginning. To scale at --speed 1 only.
+    #[arg(long, value_name = "S", value_parser = seconds, requires = "restart_after")]
+    kill_at: Option<f64>,
+    /// Start another one, so many provider seconds after that.
+    #[arg(long, value_name = "S", value_parser = seconds, requires = "kill_at")]
+    restart_after: Option<f64>,
+    /// Without the tasks that open the workers' connections before the load begins.
+    #[arg(long)]
+    cold: bool,
+    /// Measure so often, and report medians.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20))]
+    repeat: u32,
+    /// Write the report as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// Write it as one page, with plots.
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
+    /// Tell what has changed since the report in this file, written by --json.
+    #[arg(long, value_name = "FILE")]
+    pub(super) compare: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Load {
+    /// Ten users start a Pro task at once.
+    S1,
+    /// Five Pro tasks a minute for an hour.
+    S2,
+    /// Twenty users start a task every 30 s, ten times: 30 % Free, 40 % Start, 30 % Pro.
+    S3,
+    /// The same twenty users once, all at once.
+    S3AtOnce,
+    /// One task alone.
+    Single,
+    /// N tasks at once.
+    Queue,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Whose {
+    /// The same twenty users in each round.
+    Same,
+    /// New ones in each round.
+    New,
+    /// A single one: no fairness, tasks of a plan in the order of arrival.
+    One,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Store {
+    /// s3s, in this process.
+    InProcess,
+    /// versitygw, a process of its own.
+    Versity,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Keys {
+    /// A call made again gets the first one's answer, unbilled.
+    Honoured,
+    /// A call made again is paid again.
+    Ignored,
+}
+
+impl Args {
+    /// Flags that don't go together end the program as any wrong usage does.
+    pub(super) fn settings(&self) -> anyhow::Result<Settings> {
+        let conflict =
+            |what: &str| -> ! { clap::Error::raw(ErrorKind::ArgumentConflict, format!("{what}\n")).exit() };
+        if self.scenario == Load::Queue && self.tasks.is_none() {
+            conflict("queue needs the number of tasks, such as `queue 100`");
+        }
+        if self.scenario != Load::Queue && self.tasks.is_some() {
+            conflict("a number of tasks is for `queue` alone");
+        }
+        if self.plan.is_some() && !matches!(self.scenario, Load::Single | Load::Queue) {
+            conflict("--plan is for `single` and `queue`: the other loads have plans of their own");
+        }
+        if self.kill_at.is_some() && self.workers > 1 {
+            conflict("--kill-at kills the only worker: use it with --workers 1");
+        }
+        let plans = worker::Config::read(None, [])?.plans;
+        let plan = self.plan.clone().unwrap_or_else(|| "pro".into());
+        if !plans.contains_key(&plan) {
+            let known: Vec<&str> = plans.keys().map(String::as_str).collect();
+            conflict(&format!("--plan {plan} is not configured: use one of {}", known.join(", ")));
+        }
+        let scenario = match self.scenario {
+            Load::S1 => Scenario::S1,
+            Load::S2 => Scenario::S2,
+            Load::S3 => Scenario::S3(match self.users {
+                Whose::Same => Users::Same,
+                Whose::New => Users::New,
+                Whose::One => Users::One,
+            }),
+            Load::S3AtOnce => Scenario::S3AtOnce,
+            Load::Single => Scenario::Single { plan },
+            Load::Queue => Scenario::Queue { tasks: self.tasks.unwrap_or(1), plan },
+        };
+        Ok(Settings {
+            darkroom: std::env::current_exe().context("finding this program")?,
+            scenario,
+            seed: self.seed,
+            speed: self.speed,
+            workers: self.workers,
+            slots: self.slots,
+            transfer_slots: self.transfer_slots.unwrap_or((self.slots * 5 / 3).max(1)),
+            image_bytes: self.image_bytes,
+            store: match self.store {
+                Store::InProcess => StoreKind::InProcess,
+                Store::Versity => StoreKind::Versity,
+            },
+            keys_honoured: self.keys == Keys::Honoured,
+            kill: self
+                .kill_at
+                .zip(self.restart_after)
+                .map(|(at_s, restart_after_s)| Kill { at_s, restart_after_s }),
+            cold: self.cold,
+            repeat: self.repeat,
+        })
+    }
+}
+
+/// What the user typed.
+pub(super) fn command() -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    format!("darkroom {}", arguments.join(" "))
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    within(text, 0.01, 1_000.0).map_err(|()| "use 0.01 to 1000; 1 is real time".into())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    within(text, 0.0, 86_400.0).map_err(|()| "use seconds, 0 to 86400".into())
+}
+
+fn within(text: &str, least: f64, most: f64) -> Result<f64, ()> {
+    text.parse::<f64>().ok().filter(|number| (least..=most).contains(number)).ok_or(())
+}
