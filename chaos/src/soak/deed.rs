@@ -22,8 +22,8 @@ pub(super) enum Deed {
     KillTemporal,
     /// kill -9 of Postgres, and a restart.
     KillPostgres,
-    /// The S3 server is gone for seconds.
-    StoreGone,
+    /// kill -9 of the S3 server, and a restart.
+    KillStore,
     /// The provider is gone for seconds.
     ProviderGone,
     /// Connections of this link are reset, and no new ones taken, for seconds.
@@ -47,7 +47,7 @@ impl Deed {
             4 => Deed::PauseWorker,
             5 => Deed::KillTemporal,
             6 => Deed::KillPostgres,
-            7 => Deed::StoreGone,
+            7 => Deed::KillStore,
             8 => Deed::ProviderGone,
             9 => Deed::Cut(link),
             10 => Deed::Stall(link),
@@ -86,11 +86,11 @@ impl Deed {
                 sleep(a_while / 4).await;
                 ground.stack.postgres.restart().await?;
             }
-            Deed::StoreGone => {
-                let ObjectStore::InProcess(s3) = &mut ground.stack.store else { bail!("another store") };
-                s3.go_down().await;
+            Deed::KillStore => {
+                let ObjectStore::Versity(versity) = &mut ground.stack.store else { bail!("another store") };
+                versity.process().kill().await?;
                 sleep(a_while).await;
-                s3.come_back().await?;
+                versity.restart().await?;
             }
             Deed::ProviderGone => {
                 ground.stack.provider.go_down().await;
@@ -142,7 +142,7 @@ impl Deed {
             | Deed::ProviderGone => true,
             Deed::StopWorker
             | Deed::KillPostgres
-            | Deed::StoreGone
+            | Deed::KillStore
             | Deed::Cut(_)
             | Deed::Stall(_)
             | Deed::Slow(_)

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use client::Client;
 use sandbox::process::Guarded;
 use sandbox::provider::Settings;
-use sandbox::{Chance, Fault, Options, Rule, Stack};
+use sandbox::{Chance, Fault, Options, Rule, Stack, StoreKind};
 use worker::Config;
 
 use super::Soak;
@@ -40,7 +40,9 @@ impl Ground {
             idempotency_header: soak.keys_are_honoured.then(|| "Idempotency-Key".to_owned()),
             ..Settings::aggregator()
         };
-        let stack = Stack::start(Options { provider, ..Options::default() }).await?;
+        // A process of its own, to be killed; and the other one walks its whole bucket for each listing.
+        let options = Options { provider, store: StoreKind::Versity, ..Options::default() };
+        let stack = Stack::start(options).await?;
         stack.provider.rejects(FORBIDDEN);
         stack.provider.faults().seed(chance.number());
         for fault in Fault::examples() {
