@@ -57,7 +57,7 @@ impl Run {
         let stack = self.stack.insert(Stack::start(options(settings)).await?);
         let environment = environment(settings, stack);
         let config = Config::read(None, environment.clone())?;
-        let database = database::connect(&config.database, 1).await?;
+        let database = database::connect(&config.database, 2).await?;
         let counter = Counter::install(&mut stack.postgres, &database).await?;
         migrations::up(&database).await.context("applying the migrations")?;
         Storage::new(&config.storage).put(PHOTO_KEY, "image/jpeg", photo.to_vec().into()).await?;

@@ -19,7 +19,7 @@ impl MigratorTrait for Migrator {
 /// Key of the advisory lock that keeps two `up` from running at once: sea-orm has no lock of its own.
 const LOCK: i64 = 0x6461_726b_726f_6f6d;
 
-/// Applies all pending migrations, and returns how many. Safe to call from several processes at once: they wait for each
+/// Applies all pending migrations, and returns how many. Takes two connections of the pool: one holds the lock. Safe to call from several processes at once: they wait for each
 /// other.
 pub async fn up(db: &DatabaseConnection) -> Result<usize, DbErr> {
     let lock = locked(db).await?;
