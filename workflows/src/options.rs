@@ -60,7 +60,8 @@ pub(crate) fn prepare(common: Common) -> ActivityOptions {
 /// Waits for the provider, up to 300 s by configuration, then for the store to take what came along; the rest is reading the
 /// reference, and a last put.
 ///
-/// Heartbeat timeout 4 s: a killed worker costs 3 to 5 s, and a stall of Temporal of up to 3 s costs no second payment.
+/// Heartbeat timeout 4 s: a killed worker costs 5 to 6 s with the first backoff, and a stall of Temporal of up to 3 s costs no second
+/// payment.
 /// Cancellation waits for the call, which is paid for. Tried again until the deadline: an outage of an hour is waited out.
 pub(crate) fn paid_call(common: Common, route: &str, id: String, summary: String) -> ActivityOptions {
     let mut options = within(&common, MAX_PROVIDER_CALL + STAGING_PATIENCE + Duration::from_secs(90));
