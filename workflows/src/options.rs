@@ -21,7 +21,11 @@ pub const MAX_PROVIDER_CALL: Duration = Duration::from_secs(300);
 /// Heartbeat timeout of what may be repeated freely: its worker's death is noticed 1 to 3 s after it, on a server as it comes.
 const FREELY_REPEATED: Duration = Duration::from_secs(2);
 /// Heartbeat timeout of a paid call.
-const PAID: Duration = Duration::from_secs(4);
+const PAID: Duration = Duration::from_secs(3);
+/// First backoff of what talks to somebody else's server; it doubles, up to `LONGEST_BACKOFF`. Short, since after a worker's death
+/// it is waited for in vain.
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// How long `generate` keeps trying to put paid bytes into the store.
 pub const STAGING_PATIENCE: Duration = Duration::from_secs(90);
@@ -53,15 +57,15 @@ pub(crate) fn prepare(common: Common) -> ActivityOptions {
     options.priority = common.priority;
     options.heartbeat_timeout = Some(FREELY_REPEATED);
     options.cancellation_type = ActivityCancellationType::WaitCancellationCompleted;
-    options.retry_policy = Some(retry(Duration::from_secs(1), Duration::from_secs(30)));
+    options.retry_policy = Some(retry(FIRST_BACKOFF, LONGEST_BACKOFF));
     options
 }
 
 /// Waits for the provider, up to 300 s by configuration, then for the store to take what came along; the rest is reading the
 /// reference, and a last put.
 ///
-/// Heartbeat timeout 4 s: a killed worker costs 5 to 6 s with the first backoff, and a stall of Temporal of up to 3 s costs no second
-/// payment.
+/// Heartbeat timeout 3 s: a killed worker costs 3.5 to 4.5 s with the first backoff, and a stall of Temporal of up to 2 s costs no
+/// second payment.
 /// Cancellation waits for the call, which is paid for. Tried again until the deadline: an outage of an hour is waited out.
 pub(crate) fn paid_call(common: Common, route: &str, id: String, summary: String) -> ActivityOptions {
     let mut options = within(&common, MAX_PROVIDER_CALL + STAGING_PATIENCE + Duration::from_secs(90));
@@ -71,7 +75,7 @@ pub(crate) fn paid_call(common: Common, route: &str, id: String, summary: String
     options.priority = common.priority;
     options.heartbeat_timeout = Some(PAID);
     options.cancellation_type = ActivityCancellationType::WaitCancellationCompleted;
-    options.retry_policy = Some(retry(Duration::from_secs(1), Duration::from_secs(30)));
+    options.retry_policy = Some(retry(FIRST_BACKOFF, LONGEST_BACKOFF));
     options
 }
 
