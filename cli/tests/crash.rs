@@ -212,8 +212,19 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
+/// What happens while a transfer is paused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meanwhile {
+    /// Others do its work.
+    Nothing,
+    /// The same; then its own downloads fail.
+    ItsDownloadsFail,
+    /// The URLs die, so its images are generated again.
+    ItsUrlsDie,
+}
+
 /// A transfer is paused until its task has ended without it; then its downloads end, well or not.
-async fn a_stale_transfer_does_no_harm(its_downloads_fail: bool) {
+async fn a_stale_transfer_does_no_harm(meanwhile: Meanwhile) {
     let mut stack = Stack::with().without_worker().start().await;
     stack.provider.hold_next_downloads(2);
     let _rest = stack.spawn_worker(DARKROOM, &["tasks", "generate"]);
@@ -222,9 +233,12 @@ async fn a_stale_transfer_does_no_harm(its_downloads_fail: bool) {
     let task = stack.begin(&given).await;
     stack.provider.meter().wait_until(|meter| meter.downloads_in_flight == 2).await.unwrap();
     signal(&paused, "STOP");
+    if meanwhile == Meanwhile::ItsUrlsDie {
+        stack.provider.expire_urls();
+    }
     let _other = stack.spawn_worker(DARKROOM, &["transfer"]);
     stack.result(&task).await.unwrap();
-    if its_downloads_fail {
+    if meanwhile == Meanwhile::ItsDownloadsFail {
         stack.provider.go_down().await;
         stack.provider.come_back().await.unwrap();
     }
@@ -236,17 +250,23 @@ async fn a_stale_transfer_does_no_harm(its_downloads_fail: bool) {
     assert!(paused.wait().await.unwrap().success());
 
     let outcome = stack.outcome(&given).await;
-    assert_eq!((outcome.rows, outcome.objects, outcome.images_billed), (2, 2, 3));
+    let billed = if meanwhile == Meanwhile::ItsUrlsDie { 3 + 2 } else { 3 };
+    assert_eq!((outcome.rows, outcome.objects, outcome.images_billed), (2, 2, billed));
 }
 
 #[tokio::test]
 async fn a_transfer_that_wakes_after_its_tasks_end_and_fails_removes_nothing() {
-    a_stale_transfer_does_no_harm(true).await;
+    a_stale_transfer_does_no_harm(Meanwhile::ItsDownloadsFail).await;
 }
 
 #[tokio::test]
 async fn a_transfer_that_wakes_after_its_tasks_end_and_works_changes_nothing() {
-    a_stale_transfer_does_no_harm(false).await;
+    a_stale_transfer_does_no_harm(Meanwhile::Nothing).await;
+}
+
+#[tokio::test]
+async fn a_transfer_that_wakes_after_its_images_were_made_again_writes_over_none_of_them() {
+    a_stale_transfer_does_no_harm(Meanwhile::ItsUrlsDie).await;
 }
 
 #[tokio::test]

@@ -135,8 +135,7 @@ pub async fn finish(
          )
          INSERT INTO images (task_id, index, prompt_index, object_key, size_bytes, content_type, width, height, sha256)
          SELECT ended.task_id, image.* FROM ended,
-                UNNEST($6::int[], $7::int[], $8::text[], $9::bigint[], $10::text[], $11::int[], $12::int[], $13::text[]) AS image
-             ON CONFLICT DO NOTHING",
+                UNNEST($6::int[], $7::int[], $8::text[], $9::bigint[], $10::text[], $11::int[], $12::int[], $13::text[]) AS image",
         [
             output.task_id.clone().into(),
             output.state.as_str().into(),

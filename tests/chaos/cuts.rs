@@ -45,6 +45,7 @@ async fn cut_within(activity: &str, link: Link, outage: Outage) {
         Outage::Cut => proxy.cut().await,
         Outage::Stall => proxy.stall(),
     }
+    // What is given, not what is waited for.
     tokio::time::sleep(OUTAGE).await;
     proxy.mend();
 

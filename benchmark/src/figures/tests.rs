@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::{Limits, Task};
 
 /// A run that went exactly as the model schedules it.
 fn perfect(model: Vec<Task>, limits: Limits) -> Observed {

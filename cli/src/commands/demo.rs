@@ -1,7 +1,6 @@
 //! `darkroom demo`: the whole stack on this machine, and tasks on a real photo. What `./demo` runs.
 
 mod aftermath;
-mod bound;
 mod contact_sheet;
 mod crash;
 mod crash_report;

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 use activities::Plan;
 use activities::storage::Storage;
 use anyhow::{Context, bail};
+use benchmark::model;
 use client::{Client, Task};
 use futures::StreamExt;
 use sandbox::Provider;
 use worker::Config;
 use workflows::types::{GenerateImagesInput, GenerateImagesOutput, Progress};
 
+use super::Args;
 use super::display::Display;
-use super::{Args, bound};
 
 /// What became of the tasks.
 pub(super) struct Ended {
@@ -32,6 +33,21 @@ fn plan<'a>(config: &'a Config, args: &Args) -> anyhow::Result<&'a Plan> {
         let known: Vec<&str> = config.plans.keys().map(String::as_str).collect();
         format!("--plan {} is not configured: use one of {}", args.plan, known.join(", "))
     })
+}
+
+/// The least that the tasks can take, in our time.
+fn bound(args: &Args, config: &Config, plan: &Plan) -> Duration {
+    let provider = sandbox::provider::Settings::aggregator();
+    let limits = model::Limits {
+        calls: args.slots,
+        transfers: config.transfer.slots as u32,
+        batch_size: config.generate.batch_size,
+        call_ms: provider.batch_ms,
+        download_ms: provider.download_ms,
+    };
+    let task = |user| model::Task { at_ms: 0, images: plan.images, priority: plan.priority, user };
+    let tasks: Vec<_> = (0..args.tasks).map(task).collect();
+    Duration::from_millis(model::makespan_ms(&tasks, &limits, None)).div_f64(args.speed)
 }
 
 /// Bad arguments are told before anything starts.
@@ -72,8 +88,7 @@ pub(super) async fn begin(
     let config = config(environment)?;
     let plan = plan(&config, args)?;
     let batches = plan.images.div_ceil(config.generate.batch_size);
-    let bound = bound::seconds(args.tasks, batches, args.slots) / args.speed;
-    let bound = Duration::from_secs_f64(bound);
+    let bound = bound(args, &config, plan);
     eprintln!(
         "{} × {} ({} images in {batches} batches of up to {}), {} provider calls at once",
         args.tasks, args.plan, plan.images, config.generate.batch_size, args.slots

@@ -1,0 +1,91 @@
+//! What was seen of one run.
+
+use crate::model::{self, Limits, Outage, Schedule, Task};
+use crate::timeline::Timeline;
+
+/// What was seen of one run. Times are provider milliseconds from the load's beginning; CPU is real.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    pub(crate) limits: Limits,
+    pub(crate) model: Vec<Task>,
+    pub(crate) outage: Option<Outage>,
+    /// In the order of the model's.
+    pub(crate) tasks: Vec<ObservedTask>,
+    pub(crate) images_delivered: u64,
+    pub(crate) retouched: u64,
+    pub(crate) images_billed: u64,
+    pub(crate) calls: u64,
+    pub(crate) calls_throttled: u64,
+    pub(crate) in_flight: Timeline,
+    pub(crate) waiting: Timeline,
+    pub(crate) downloading: Timeline,
+    pub(crate) events: u64,
+    pub(crate) history_bytes: u64,
+    pub(crate) statements: u64,
+    pub(crate) statements_how: &'static str,
+    /// Memory of all workers.
+    pub(crate) memory: Vec<(u64, u64)>,
+    pub(crate) costs: Costs,
+    pub(crate) errors: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct ObservedTask {
+    pub(crate) plan: String,
+    pub(crate) arrived_ms: u64,
+    pub(crate) first_call_ms: Option<u64>,
+    pub(crate) finished_ms: Option<u64>,
+    pub(crate) completed: bool,
+}
+
+/// CPU and memory while the load ran.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Costs {
+    pub(crate) worker_cpu_s: f64,
+    pub(crate) worker_peak_bytes: u64,
+    pub(crate) temporal_cpu_s: f64,
+    pub(crate) postgres_cpu_s: f64,
+    pub(crate) store_cpu_s: Option<f64>,
+    pub(crate) bench_cpu_s: f64,
+    /// Share of the machine's CPU time that somebody else used.
+    pub(crate) others_share: f64,
+}
+
+impl Observed {
+    /// What became of tasks that didn't complete.
+    pub fn errors(&self) -> Vec<String> {
+        let incomplete = self.tasks.iter().filter(|task| !task.completed).count();
+        let mut errors = self.errors.clone();
+        if errors.is_empty() && incomplete > 0 {
+            errors.push(format!("{incomplete} of {} tasks did not complete", self.tasks.len()));
+        }
+        errors
+    }
+
+    /// When the last task was done, in provider seconds.
+    pub fn makespan_s(&self) -> f64 {
+        self.makespan_ms() as f64 / 1e3
+    }
+
+    /// The same load as the model schedules it.
+    pub(crate) fn schedule(&self) -> Schedule {
+        model::schedule(&self.model, &self.limits, self.outage)
+    }
+
+    fn makespan_ms(&self) -> u64 {
+        self.tasks.iter().filter_map(|task| task.finished_ms).max().unwrap_or(0)
+    }
+
+    /// The plans that occur, in the order of their priority.
+    pub(crate) fn plans(&self) -> Vec<String> {
+        let mut plans: Vec<(u32, &str)> = self
+            .model
+            .iter()
+            .zip(&self.tasks)
+            .map(|(task, seen)| (task.priority, seen.plan.as_str()))
+            .collect();
+        plans.sort_unstable();
+        plans.dedup();
+        plans.into_iter().map(|(_, plan)| plan.to_owned()).collect()
+    }
+}
