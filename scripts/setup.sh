@@ -459,6 +459,18 @@ install_outsiders() {
         rm -rf "$home" && mv "$folder" "$home"
 }
 
+# ---- The folder that all checkouts build in ------------------------------------------------------------------------
+
+# Cargo goes by the age of files, and takes two checkouts of a project for one: where another one was built last, what it left
+# may pass for ours. So our files have to be younger.
+built_here_last() {
+    local mark=$CARGO_TARGET_DIR/.checkout
+    [[ $(cat "$mark" 2>/dev/null) != "$repository" ]] || return 0
+    find "$repository" -name .git -prune -o -type f -exec touch {} +
+    mkdir -p "$CARGO_TARGET_DIR"
+    echo "$repository" >"$mark"
+}
+
 # ---- Together ------------------------------------------------------------------------------------------------------
 
 setup() {
@@ -513,7 +525,10 @@ setup() {
     fi
 
     [[ -z $postgres_bin ]] || PATH=$postgres_bin:$PATH
-    CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+    if [[ -z ${CARGO_TARGET_DIR:-} ]]; then
+        CARGO_TARGET_DIR=$cache/target
+        built_here_last
+    fi
     [[ $CARGO_TARGET_DIR == /* ]] || CARGO_TARGET_DIR=$PWD/$CARGO_TARGET_DIR
     DARKROOM_CACHE=$cache
     export PATH CARGO_TARGET_DIR DARKROOM_CACHE
