@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use temporalio_sdk::activities::ActivityContext;
+use tokio::time::Instant;
 
-/// How often a step beats. The SDK sends fewer: as many as the heartbeat timeout needs.
-const INTERVAL: Duration = Duration::from_millis(200);
+/// How often a step beats, first after as long: half the shortest heartbeat timeout. A step that takes less costs the server nothing.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a step has done so far, kept with Temporal: a next attempt goes on from there. The last heartbeat of a failed attempt
 /// reaches the server with its failure; that of a killed worker may be a second old.
@@ -29,14 +30,20 @@ impl<T: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static> 
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Beats while `step` works, and once more when it has ended.
-    pub(crate) async fn beat<R>(&self, ctx: &ActivityContext, step: impl Future<Output = R>) -> R {
+    /// Beats while `step` works, and once more when it has failed: what it has done is for the next attempt.
+    pub(crate) async fn beat<R, E>(
+        &self,
+        ctx: &ActivityContext,
+        step: impl Future<Output = Result<R, E>>,
+    ) -> Result<R, E> {
         let mut step = std::pin::pin!(step);
-        let mut interval = tokio::time::interval(INTERVAL);
+        let mut interval = tokio::time::interval_at(Instant::now() + INTERVAL, INTERVAL);
         loop {
             tokio::select! {
                 result = &mut step => {
-                    self.send(ctx).await;
+                    if result.is_err() {
+                        self.send(ctx).await;
+                    }
                     return result;
                 }
                 _ = interval.tick() => self.send(ctx).await,

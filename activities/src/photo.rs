@@ -12,11 +12,9 @@ mod tests;
 
 use std::io::Cursor;
 
-use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
-use image::{
-    DynamicImage, ImageDecoder, ImageEncoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage,
-};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use jpeg_encoder::{ColorType, Encoder, EncodingError};
 
 use crate::image_file::{self, Broken, ContentType};
 
@@ -165,14 +163,15 @@ fn on_white(image: DynamicImage) -> RgbImage {
     })
 }
 
-fn encode(image: &RgbImage, profile: Option<Vec<u8>>) -> Result<CheckedPhoto, ImageError> {
+fn encode(image: &RgbImage, profile: Option<Vec<u8>>) -> Result<CheckedPhoto, EncodingError> {
     let mut bytes = Vec::new();
-    let mut encoder = JpegEncoder::new_with_quality(&mut bytes, RESULT_QUALITY);
+    let mut encoder = Encoder::new(&mut bytes, RESULT_QUALITY);
     if let Some(profile) = profile.filter(|profile| is_rgb_profile(profile)) {
         // The encoder could refuse just a profile that is too long.
-        let _ = encoder.set_icc_profile(profile);
+        let _ = encoder.add_icc_profile(&profile);
     }
-    encoder.encode_image(image)?;
+    // At most `RESULT_SIDE`.
+    encoder.encode(image, image.width() as u16, image.height() as u16, ColorType::Rgb)?;
     Ok(CheckedPhoto { bytes, width: image.width(), height: image.height() })
 }
 

@@ -164,6 +164,8 @@ fn options(settings: &Settings) -> Options {
 fn environment(settings: &Settings, stack: &Stack) -> Vec<(String, String)> {
     let mut environment = stack.environment();
     let mut set = |name: &str, value: String| environment.push((name.to_owned(), value));
+    // As in the Dockerfile.
+    set("MALLOC_ARENA_MAX", "2".into());
     set("DARKROOM_GENERATE__SLOTS", settings.slots.to_string());
     set("DARKROOM_TRANSFER__SLOTS", settings.transfer_slots.to_string());
     if !settings.keys_honoured {

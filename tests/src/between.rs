@@ -22,9 +22,8 @@ use prost::Message;
 use temporalio_common::protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_common::protos::temporal::api::failure::v1::{ApplicationFailureInfo, Failure};
 use temporalio_common::protos::temporal::api::workflowservice::v1::{
-    PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, RecordActivityTaskHeartbeatRequest,
-    RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse,
-    RespondActivityTaskFailedRequest,
+    PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, RespondActivityTaskCompletedRequest,
+    RespondActivityTaskCompletedResponse, RespondActivityTaskFailedRequest,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -55,11 +54,14 @@ pub enum Mishap {
 pub enum Point {
     /// Its worker gets it.
     Begun,
-    /// Its worker has sent a heartbeat.
+    /// Its worker has been at it for a moment.
     Working,
     /// Its worker has its result.
     Worked,
 }
+
+/// Less than any activity takes.
+const A_MOMENT: Duration = Duration::from_millis(4);
 
 /// An activity of a task: their names.
 type Activity = (String, String);
@@ -117,6 +119,15 @@ impl Between {
 
     /// Waits until any attempt at an activity of this type has come so far, since then.
     pub async fn reached(&self, activity: Option<&str>, point: Point, since: Instant) -> Instant {
+        if point == Point::Working {
+            let working = self.noted(activity, Point::Begun, since).await + A_MOMENT;
+            tokio::time::sleep_until(working.into()).await;
+            return working;
+        }
+        self.noted(activity, point, since).await
+    }
+
+    async fn noted(&self, activity: Option<&str>, point: Point, since: Instant) -> Instant {
         let mut found = None;
         let mut reached = self.shared.reached.subscribe();
         let there = reached.wait_for(|reached| {
@@ -172,11 +183,6 @@ impl Shared {
         let method = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
         match method.as_str() {
             "PollActivityTaskQueue" => self.deliver(parts, body).await,
-            "RecordActivityTaskHeartbeat" => {
-                let token = message::<RecordActivityTaskHeartbeatRequest>(&body).task_token;
-                self.note(&token, Point::Working);
-                self.send(&parts, &method, body).await
-            }
             "RespondActivityTaskCompleted" => self.complete(parts, body).await,
             _ => self.send(&parts, &method, body).await,
         }

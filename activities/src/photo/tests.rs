@@ -1,5 +1,6 @@
+use image::codecs::jpeg::JpegEncoder;
 use image::metadata::Orientation;
-use image::{Rgb, Rgba, RgbaImage};
+use image::{ImageEncoder, Rgb, Rgba, RgbaImage};
 
 use super::*;
 
