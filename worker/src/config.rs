@@ -88,6 +88,8 @@ pub enum LogFormat {
 pub struct Tasks {
     /// Workflow tasks at once.
     pub workflow_slots: usize,
+    /// Workflows kept in memory.
+    pub cached_workflows: usize,
     /// Database steps at once.
     pub slots: usize,
 }

@@ -110,6 +110,7 @@ impl Role {
             .tuner(tuner)
             .workflow_task_poller_behavior(PollerBehavior::SimpleMaximum(pollers(workflow_slots).max(2)))
             .activity_task_poller_behavior(PollerBehavior::SimpleMaximum(pollers(slots)))
+            .max_cached_workflows(config.tasks.cached_workflows)
             .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
             .max_heartbeat_throttle_interval(HEARTBEAT_INTERVAL)
             .graceful_shutdown_period(grace)

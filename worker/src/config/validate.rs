@@ -93,6 +93,8 @@ impl Config {
         checks.within("fetch.max_image_bytes", fetch.max_image_bytes, 1_024..=(50 << 20));
 
         checks.within("tasks.workflow_slots", self.tasks.workflow_slots as u64, 2..=10_000);
+        let least_cached = self.tasks.workflow_slots as u64;
+        checks.within("tasks.cached_workflows", self.tasks.cached_workflows as u64, least_cached..=100_000);
         checks.within("tasks.slots", self.tasks.slots as u64, 1..=1_000);
         checks.within("generate.slots", self.generate.slots as u64, 1..=10_000);
         checks.within("generate.batch_size", self.generate.batch_size.into(), 1..=5);
