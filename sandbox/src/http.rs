@@ -17,6 +17,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+use crate::port;
+
 /// How long a request under way may take when the server stops; then its connection is cut.
 const STOP_WITHIN: Duration = Duration::from_millis(500);
 
@@ -81,10 +83,13 @@ pub(crate) struct Server {
 impl Server {
     /// Serves on a free loopback port, or on `port` if given (to come back where one was before).
     pub(crate) async fn start(port: Option<u16>, router: Router) -> Result<Server> {
-        let wanted = (Ipv4Addr::LOCALHOST, port.unwrap_or(0));
-        let listener = TcpListener::bind(wanted)
-            .await
-            .with_context(|| format!("cannot listen on {}:{}", wanted.0, wanted.1))?;
+        let listener = match port {
+            None => port::listen()?,
+            Some(port) => std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+                .with_context(|| format!("cannot listen on 127.0.0.1:{port} again"))?,
+        };
+        listener.set_nonblocking(true).context("the listener")?;
+        let listener = TcpListener::from_std(listener).context("the listener")?;
         let address = listener.local_addr().context("the listener has no address")?;
         let (stop, stopped) = oneshot::channel();
         let accepting = tokio::spawn(accept(listener, router, stopped));

@@ -1,4 +1,4 @@
-//! Ports for servers that can't be told to choose one themselves.
+//! Ports for servers: those that can't be told to choose one themselves, and those that go away and come back.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -21,11 +21,16 @@ static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {
 
 /// A loopback port on which nothing listens at the moment.
 pub(crate) fn free() -> Result<u16> {
+    Ok(listen()?.local_addr()?.port())
+}
+
+/// A listener on such a port: where its server comes back, nobody else has taken it meanwhile.
+pub(crate) fn listen() -> Result<TcpListener> {
     let width = RANGE.end - RANGE.start;
     for _ in 0..width {
         let port = RANGE.start + NEXT.fetch_add(1, Ordering::Relaxed) % width;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return Ok(port);
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener);
         }
     }
     bail!("no free port between {} and {} on 127.0.0.1; end what listens there", RANGE.start, RANGE.end)
