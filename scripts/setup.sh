@@ -466,7 +466,7 @@ install_outsiders() {
 built_here_last() {
     local mark=$CARGO_TARGET_DIR/.checkout
     [[ $(cat "$mark" 2>/dev/null) != "$repository" ]] || return 0
-    find "$repository" -name .git -prune -o -type f -exec touch {} +
+    find "$repository" \( -name .git -o -name target \) -prune -o -type f -exec touch {} +
     mkdir -p "$CARGO_TARGET_DIR"
     echo "$repository" >"$mark"
 }
