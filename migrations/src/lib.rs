@@ -5,6 +5,7 @@ use sea_orm_migration::sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Tra
 
 mod m0001_tasks_and_images;
 mod m0002_tasks_without_a_plan;
+mod m0003_paid_calls;
 
 /// All migrations, in order.
 pub struct Migrator;
@@ -12,7 +13,11 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_tasks_and_images::Migration), Box::new(m0002_tasks_without_a_plan::Migration)]
+        vec![
+            Box::new(m0001_tasks_and_images::Migration),
+            Box::new(m0002_tasks_without_a_plan::Migration),
+            Box::new(m0003_paid_calls::Migration),
+        ]
     }
 }
 
