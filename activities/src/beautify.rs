@@ -1,13 +1,13 @@
 //! Beautify: one paid call that retouches the user's photo.
 
-use temporalio_sdk::activities::ActivityContext;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use workflows::keys;
 use workflows::types::{BeautifyInput, GenerateOutput};
 
 use crate::Activities;
-use crate::failure::{Costly, Failure};
-use crate::generate::{PaidCall, call};
+use crate::failure::Costly;
 use crate::heartbeat::Done;
+use crate::paid_call::{PaidCall, make};
 use crate::provider::AnswerFormat;
 
 /// Has the photo retouched.
@@ -18,16 +18,15 @@ pub(crate) async fn beautify(
     ctx: &ActivityContext,
     costly: &Done<Costly>,
     input: BeautifyInput,
-) -> Result<GenerateOutput, Failure> {
-    let name = keys::beautify_call(input.part);
+) -> Result<GenerateOutput, ActivityError> {
     let paid = PaidCall {
         task_id: &input.task_id,
-        name: &name,
+        name: &keys::beautify_call(input.part),
         prompt: &reach.beautify_prompt,
         images: 1,
         // The whole task waits for it: where nothing else is configured, it comes with the answer, not by another download.
         answer: reach.provider.settings().answer.unwrap_or(AnswerFormat::B64Json),
         reference_key: &input.photo_key,
     };
-    call(reach, ctx, costly, paid).await
+    make(reach, ctx, costly, paid).await
 }

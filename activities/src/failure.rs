@@ -10,7 +10,7 @@ use workflows::failure::FailureKind;
 use crate::{fetch, photo, provider, storage};
 
 /// The longest a provider's Retry-After is obeyed.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
 /// The shortest, where it says "now".
 const MIN_WAIT: Duration = Duration::from_millis(250);
 /// How often a refused account is tried again: somebody has to pay a bill or mend a key first.
@@ -83,7 +83,7 @@ impl Failure {
         let (kind, retry) = match &error {
             E::Throttled { retry_after, .. } => (FailureKind::Throttled, after(*retry_after)),
             E::Unavailable { retry_after, .. } => (FailureKind::Unavailable, after(*retry_after)),
-            E::Ambiguous { .. } => (FailureKind::Ambiguous, Retry::Backoff),
+            E::Ambiguous { .. } | E::Cut { .. } => (FailureKind::Ambiguous, Retry::Backoff),
             E::Refused { .. } => (FailureKind::Refused, Retry::After(REFUSED_WAIT)),
             E::BadRequest { .. } => (FailureKind::Malformed, Retry::Never),
             E::TimedOut if costly.timeouts >= MAX_TIMEOUTS => (FailureKind::Ambiguous, Retry::Never),
@@ -94,6 +94,17 @@ impl Failure {
             E::BadAnswer { .. } => (FailureKind::Malformed, Retry::Backoff),
         };
         Self::new(kind, retry, error.to_string())
+    }
+
+    /// The provider key takes no call now: its place in the queue is given back for so long.
+    pub(crate) fn of_limit(wait: Duration, why: &str) -> Self {
+        let message = format!("the provider key takes no call now: {why}");
+        Self::new(FailureKind::Throttled, Retry::After(wait.min(MAX_WAIT)), message)
+    }
+
+    /// The call is of a task that needs it no more.
+    pub(crate) fn of_ended_task(why: String) -> Self {
+        Self::new(FailureKind::Internal, Retry::Never, why)
     }
 
     /// The bytes of an answer could not be put into the store; `lost` of this call's answers, this one included.

@@ -9,6 +9,7 @@ mod image_file;
 mod incoming;
 mod insert;
 mod late;
+mod paid_call;
 mod photo;
 mod prepare;
 pub mod provider;
@@ -18,8 +19,10 @@ pub mod storage;
 mod transfer;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use database::DatabaseConnection;
+use limiter::Limiter;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
@@ -54,6 +57,8 @@ pub struct Activities {
     pub fetch: fetch::Settings,
     /// The provider.
     pub provider: Provider,
+    /// This worker's share of what the provider takes at once.
+    pub limiter: Arc<Limiter>,
     /// The reference images in use.
     pub references: References,
     /// The configured plans.

@@ -35,8 +35,12 @@ pub struct Settings {
     pub answer: Option<AnswerFormat>,
     /// Images one call may be asked for; the preset's if not set.
     pub images_per_call: Option<u32>,
-    /// Header that carries an idempotency key, where the provider honours one; empty: none.
+    /// Name of the account, in the ledger and the limits; empty: the route's.
+    pub key_name: String,
+    /// Header that carries an idempotency key; empty: none.
     pub idempotency_header: String,
+    /// Whether a call repeated under its idempotency key is known to be billed once.
+    pub honours_idempotency: bool,
     /// `size` of the request, such as `1024x1024`; empty: not sent.
     pub size: String,
     /// `quality` of the request; empty: not sent.
@@ -84,6 +88,16 @@ pub enum AnswerFormat {
 }
 
 impl Settings {
+    /// The provider key: what the account is called in the ledger and the limits.
+    pub fn provider_key(&self) -> &str {
+        if self.key_name.is_empty() { &self.route } else { &self.key_name }
+    }
+
+    /// What images cost that came with one answer, in US dollars.
+    pub fn price_usd(&self, images: u32) -> f64 {
+        self.price_per_call_usd + self.price_per_image_usd * f64::from(images)
+    }
+
     /// How the reference image travels.
     pub fn reference(&self) -> Reference {
         self.reference.unwrap_or(match self.preset {
@@ -147,7 +161,12 @@ pub(crate) struct Call<'a> {
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// Images, at most as many as asked.
-    Images { images: Vec<Payload>, request_id: Option<String> },
+    Images {
+        images: Vec<Payload>,
+        /// How many the answer had: more than asked are billed too.
+        billed: u32,
+        request_id: Option<String>,
+    },
     /// Moderation rejected the prompt or what came of it.
     Rejected { message: String, request_id: Option<String> },
 }

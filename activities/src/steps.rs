@@ -41,7 +41,7 @@ impl Activities {
         }
         let costly = Done::resume(&ctx);
         let step = Box::pin(beautify::beautify(&self, &ctx, &costly, input));
-        Ok(costly.beat(&ctx, step).await?)
+        costly.beat(&ctx, step).await
     }
 
     /// See `generate.rs`.
@@ -56,7 +56,7 @@ impl Activities {
         }
         let costly = Done::resume(&ctx);
         let step = Box::pin(generate::generate(&self, &ctx, &costly, input));
-        Ok(costly.beat(&ctx, step).await?)
+        costly.beat(&ctx, step).await
     }
 
     /// See `transfer.rs`.

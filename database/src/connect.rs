@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, Statement};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, Statement};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -58,7 +58,7 @@ pub async fn check_capacity(db: &DatabaseConnection, connections: u32) -> Result
                 (SELECT count(*)::int FROM pg_stat_activity
                   WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()) AS others",
     );
-    let row = db.query_one_raw(statement).await?.ok_or_else(|| Error::Unreadable("no row".into()))?;
+    let row = crate::one(db, statement).await?;
     let (allowed, others): (i32, i32) = (row.try_get("", "allowed")?, row.try_get("", "others")?);
     let free = (allowed - others).max(0) as u32;
     if connections > free {

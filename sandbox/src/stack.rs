@@ -97,6 +97,10 @@ impl Stack {
             ("DARKROOM_FETCH__ALLOW_HOSTS", "127.0.0.1".to_owned()),
         ]
         .into_iter()
+        .chain([(
+            "DARKROOM_PROVIDER__HONOURS_IDEMPOTENCY",
+            settings.idempotency_header.is_some().to_string(),
+        )])
         .chain(settings.idempotency_header.map(|header| ("DARKROOM_PROVIDER__IDEMPOTENCY_HEADER", header)))
         .map(|(name, value)| (name.to_owned(), value))
         .collect()

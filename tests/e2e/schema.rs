@@ -3,7 +3,7 @@
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use tests::Stack;
 
-/// Every column, constraint and index there is.
+/// Every column, constraint, index and function there is.
 async fn schema(db: &DatabaseConnection) -> Vec<String> {
     let statement = Statement::from_string(
         db.get_database_backend(),
@@ -12,6 +12,7 @@ async fn schema(db: &DatabaseConnection) -> Vec<String> {
          UNION ALL SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
            WHERE connamespace = 'public'::regnamespace AND conrelid <> 'seaql_migrations'::regclass
          UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'seaql_migrations'
+         UNION ALL SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace
          ORDER BY 1",
     );
     let rows = db.query_all_raw(statement).await.unwrap();
@@ -24,7 +25,7 @@ async fn up_down_up_gives_the_same_schema_and_down_leaves_nothing() {
     let before = schema(&stack.database).await;
     assert!(before.iter().any(|line| line.starts_with("images.sha256")), "{before:?}");
 
-    migrations::down(&stack.database, 2).await.unwrap();
+    migrations::down(&stack.database, 3).await.unwrap();
     let down = schema(&stack.database).await;
     migrations::up(&stack.database).await.unwrap();
 
@@ -36,7 +37,7 @@ async fn up_down_up_gives_the_same_schema_and_down_leaves_nothing() {
 #[tokio::test]
 async fn migrations_at_once_on_a_fresh_database_wait_for_each_other() {
     let stack = Stack::with().without_worker().start().await;
-    stack.database.execute_unprepared("DROP TABLE images, tasks, seaql_migrations").await.unwrap();
+    stack.database.execute_unprepared("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await.unwrap();
     let mut pools = Vec::new();
     for _ in 0..4 {
         pools.push(database::connect(&stack.config.database, 2).await.unwrap());
@@ -46,7 +47,7 @@ async fn migrations_at_once_on_a_fresh_database_wait_for_each_other() {
 
     let mut applied: Vec<usize> = applied.into_iter().map(Result::unwrap).collect();
     applied.sort_unstable();
-    assert_eq!(applied, [0, 0, 0, 2]);
+    assert_eq!(applied, [0, 0, 0, 3]);
     assert_eq!(migrations::pending(&stack.database).await.unwrap(), Vec::<String>::new());
 }
 

@@ -1,18 +1,25 @@
 //! Wires it: configuration, roles, slots, shutdown.
 
 pub mod config;
+mod slots;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use activities::fetch::Fetcher;
 use activities::provider::Provider;
 use activities::storage::Storage;
 use activities::{Activities, References};
 use anyhow::Context;
+use database::DatabaseConnection;
+use database::leases::Holder;
+use limiter::Limiter;
+use temporalio_client::NamespacedClient;
+use temporalio_sdk::WorkerOptions;
 use temporalio_sdk::runtime::PollerBehavior;
 use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};
-use temporalio_sdk::{Runtime, WorkerOptions};
+use temporalio_sdk_core::{CoreRuntime, RuntimeOptions, init_worker};
 use tokio::sync::Semaphore;
 use workflows::{GenerateImages, task_queue};
 
@@ -26,6 +33,10 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// One process's workers, one for each of its roles.
 pub struct Worker {
     workers: Vec<temporalio_sdk::Worker>,
+    /// Where calls are made.
+    limiter: Option<Arc<Limiter>>,
+    /// Holds what the workers run on.
+    _runtime: CoreRuntime,
 }
 
 impl Worker {
@@ -34,13 +45,14 @@ impl Worker {
         config.validate()?;
         let client = config.temporal.connect("darkroom-worker").await?;
         let reach = Arc::new(reach(config).await?);
-        let runtime = Runtime::from_current_tokio(Default::default()).context("Temporal's runtime")?;
+        let options = RuntimeOptions::builder().build().map_err(anyhow::Error::msg)?;
+        let runtime = CoreRuntime::new_assume_tokio(options).context("Temporal's runtime")?;
         let workers = config.worker.roles.iter().map(|role| {
-            let options = role.options(config, &reach)?;
-            temporalio_sdk::Worker::new(&runtime, client.clone(), options)
+            role.worker(config, &reach, &runtime, &client)
                 .with_context(|| format!("worker for role {role:?}"))
         });
-        Ok(Self { workers: workers.collect::<anyhow::Result<_>>()? })
+        let limiter = config.worker.roles.contains(&Role::Generate).then(|| reach.limiter.clone());
+        Ok(Self { workers: workers.collect::<anyhow::Result<_>>()?, limiter, _runtime: runtime })
     }
 
     /// Makes `run` end: no new work is taken, running activities finish within the grace time.
@@ -60,13 +72,21 @@ impl Worker {
             }
             result
         });
-        futures::future::join_all(runs).await.into_iter().collect()
+        let runs = futures::future::join_all(runs);
+        let Some(limiter) = &self.limiter else { return runs.await.into_iter().collect() };
+        let ended = tokio::select! {
+            ended = runs => ended,
+            never = limiter.run() => match never {},
+        };
+        limiter.release().await;
+        ended.into_iter().collect()
     }
 }
 
 /// What the steps may touch.
 async fn reach(config: &Config) -> anyhow::Result<Activities> {
-    let wants_database = config.worker.roles.contains(&Role::Tasks);
+    let roles = &config.worker.roles;
+    let wants_database = roles.contains(&Role::Tasks) || roles.contains(&Role::Generate);
     let connections = config.pool_size();
     let database = if wants_database {
         let database = database::connect(&config.database, connections).await?;
@@ -76,6 +96,7 @@ async fn reach(config: &Config) -> anyhow::Result<Activities> {
         database::connect_lazy(&config.database, connections).await?
     };
     Ok(Activities {
+        limiter: limiter(config, &database),
         database,
         storage: Storage::new(&config.storage),
         fetcher: Fetcher::new(&config.fetch)?,
@@ -90,7 +111,40 @@ async fn reach(config: &Config) -> anyhow::Result<Activities> {
     })
 }
 
+/// This process's share of the provider key.
+fn limiter(config: &Config, database: &DatabaseConnection) -> Arc<Limiter> {
+    let host = gethostname::gethostname().to_string_lossy().into_owned();
+    let pid = std::process::id();
+    // Several may run in one process, as in tests.
+    static STARTS: AtomicU32 = AtomicU32::new(0);
+    let start = STARTS.fetch_add(1, Ordering::Relaxed);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let worker = format!("{host}/{pid}/{since}.{start}");
+    let provider_key = config.provider.provider_key().to_owned();
+    let most = config.generate.slots as u32;
+    Limiter::new(database.clone(), Holder { provider_key, worker, host, pid, most })
+}
+
 impl Role {
+    /// The worker of this role. It is made of the SDK's core, which alone takes slots of our own.
+    fn worker(
+        self,
+        config: &Config,
+        reach: &Arc<Activities>,
+        runtime: &CoreRuntime,
+        client: &temporalio_client::Client,
+    ) -> anyhow::Result<temporalio_sdk::Worker> {
+        let options = self.options(config, reach)?;
+        let mut core =
+            options.to_core_options(client.namespace(), client.identity()).map_err(anyhow::Error::msg)?;
+        if self == Role::Generate {
+            core.tuner = Some(Arc::new(slots::Leased(reach.limiter.clone())));
+        }
+        let worker = init_worker(runtime, core, client.connection().clone())?;
+        let options = (client.options().clone(), options);
+        Ok(temporalio_sdk::Worker::new_from_core_options(Arc::new(worker), options.0, options.1)?)
+    }
+
     /// The worker of this role: its queue, what it does and how much of it at once.
     fn options(self, config: &Config, reach: &Arc<Activities>) -> anyhow::Result<WorkerOptions> {
         let grace = Duration::from_secs(config.worker.shutdown_grace_s);

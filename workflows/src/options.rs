@@ -18,10 +18,9 @@ pub const WORKFLOW_TASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest a provider call may be configured to take. `paid_call` leaves time around it.
 pub const MAX_PROVIDER_CALL: Duration = Duration::from_secs(300);
 
-/// Heartbeat timeout of what may be repeated freely: its worker's death is noticed 1 to 3 s after it, on a server as it comes.
-const FREELY_REPEATED: Duration = Duration::from_secs(2);
-/// Heartbeat timeout of a paid call.
-const PAID: Duration = Duration::from_secs(3);
+/// Heartbeat timeout: a worker's death is noticed 1 to 3 s after it, on a server as it comes. A paid call that is repeated while it runs on
+/// joins the one that runs.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 /// First backoff of what talks to somebody else's server; it doubles, up to `LONGEST_BACKOFF`. Short, since after a worker's death
 /// it is waited for in vain.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
@@ -55,7 +54,7 @@ pub(crate) fn prepare(common: Common) -> ActivityOptions {
     options.activity_id = Some("prepare".into());
     options.summary = Some("prepare · check the input, fetch the photo".into());
     options.priority = common.priority;
-    options.heartbeat_timeout = Some(FREELY_REPEATED);
+    options.heartbeat_timeout = Some(HEARTBEAT_TIMEOUT);
     options.cancellation_type = ActivityCancellationType::WaitCancellationCompleted;
     options.retry_policy = Some(retry(FIRST_BACKOFF, LONGEST_BACKOFF));
     options
@@ -64,8 +63,7 @@ pub(crate) fn prepare(common: Common) -> ActivityOptions {
 /// Waits for the provider, up to 300 s by configuration, then for the store to take what came along; the rest is reading the
 /// reference, and a last put.
 ///
-/// Heartbeat timeout 3 s: a killed worker costs 3.5 to 4.5 s with the first backoff, and a stall of Temporal of up to 2 s costs no
-/// second payment.
+/// A killed worker costs 2 to 3.5 s with the first backoff. A stall of Temporal costs no second payment: attempts join running calls.
 /// Cancellation waits for the call, which is paid for. Tried again until the deadline: an outage of an hour is waited out.
 pub(crate) fn paid_call(common: Common, route: &str, id: String, summary: String) -> ActivityOptions {
     let mut options = within(&common, MAX_PROVIDER_CALL + STAGING_PATIENCE + Duration::from_secs(90));
@@ -73,7 +71,7 @@ pub(crate) fn paid_call(common: Common, route: &str, id: String, summary: String
     options.summary = Some(summary);
     options.task_queue = Some(task_queue::generate(route));
     options.priority = common.priority;
-    options.heartbeat_timeout = Some(PAID);
+    options.heartbeat_timeout = Some(HEARTBEAT_TIMEOUT);
     options.cancellation_type = ActivityCancellationType::WaitCancellationCompleted;
     options.retry_policy = Some(retry(FIRST_BACKOFF, LONGEST_BACKOFF));
     options
@@ -92,7 +90,7 @@ pub(crate) fn transfer(
     options.summary = Some(summary);
     options.task_queue = Some(task_queue::TRANSFER.into());
     options.priority = common.priority;
-    options.heartbeat_timeout = Some(FREELY_REPEATED);
+    options.heartbeat_timeout = Some(HEARTBEAT_TIMEOUT);
     options.cancellation_token = Some(detached.clone());
     options.retry_policy = Some(retry(Duration::from_millis(250), Duration::from_secs(15)));
     options
@@ -106,7 +104,7 @@ pub(crate) fn insert(
     summary: String,
 ) -> ActivityOptions {
     let mut options = ActivityOptions::start_to_close_timeout(Duration::from_secs(30));
-    options.heartbeat_timeout = Some(FREELY_REPEATED);
+    options.heartbeat_timeout = Some(HEARTBEAT_TIMEOUT);
     options.activity_id = Some("insert".into());
     options.summary = Some(summary);
     options.priority = priority;

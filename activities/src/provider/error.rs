@@ -31,6 +31,12 @@ pub enum Error {
         /// What happened.
         message: String,
     },
+    /// The answer broke off: the call is done and billed, as a rule.
+    #[error("the provider's answer broke off, and was probably billed: {message}")]
+    Cut {
+        /// What happened.
+        message: String,
+    },
     /// No answer within the timeout: it may have been billed, and the next may take as long.
     #[error("the provider gave no answer within the timeout, and may have billed the call")]
     TimedOut,
@@ -69,12 +75,13 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    /// `retry-after-ms`, else `retry-after` in seconds (fractions too) or as a date, taken against the answer's own `date`.
+    /// `retry-after-ms`, else `retry-after` in seconds (fractions too) or as a date, taken against the answer's own `date`; else when the
+    /// limits that are used up are reset (`x-ratelimit-remaining-…: 0`, `x-ratelimit-reset-…`).
     pub(super) fn of(headers: &reqwest::header::HeaderMap) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0)).ok();
         let milliseconds = text("retry-after-ms").and_then(|ms| ms.parse::<f64>().ok());
-        let retry_after = milliseconds.and_then(|ms| seconds(ms / 1000.0)).or_else(|| {
+        let said = milliseconds.and_then(|ms| seconds(ms / 1000.0)).or_else(|| {
             let value = text("retry-after")?;
             if let Ok(number) = value.parse::<f64>() {
                 return seconds(number);
@@ -83,8 +90,36 @@ impl Wait {
             let until = httpdate::parse_http_date(value).ok()?;
             Some(until.duration_since(now.unwrap_or_else(SystemTime::now)).unwrap_or_default())
         });
-        Self { retry_after }
+        let used_up = headers.iter().filter_map(|(name, value)| {
+            let what = name.as_str().strip_prefix("x-ratelimit-remaining-")?;
+            (value.to_str().ok()?.trim().parse::<f64>().ok()? <= 0.0)
+                .then(|| span(text(&format!("x-ratelimit-reset-{what}"))?))?
+        });
+        Self { retry_after: said.or_else(|| used_up.max()) }
     }
+}
+
+/// A span of time as OpenAI's `x-ratelimit-reset-…` gives it, such as `1s`, `6m0s`, `1h2m3.5s` or `20ms`; a number alone is seconds.
+fn span(text: &str) -> Option<Duration> {
+    let mut whole = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|char: char| !char.is_ascii_digit() && char != '.').unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let letters = after.find(|char: char| !char.is_ascii_alphabetic()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(letters);
+        whole += number.parse::<f64>().ok()?
+            * match unit {
+                "ms" => 0.001,
+                "" | "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                "d" => 86_400.0,
+                _ => return None,
+            };
+        rest = after;
+    }
+    Duration::try_from_secs_f64(whole).ok()
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -183,6 +218,7 @@ mod tests {
             Unsuccessful::Failed(Error::Ambiguous { .. }) => "ambiguous",
             Unsuccessful::Failed(Error::Refused { .. }) => "refused",
             Unsuccessful::Failed(Error::TimedOut) => "timed out",
+            Unsuccessful::Failed(Error::Cut { .. }) => "cut",
             Unsuccessful::Failed(Error::BadRequest { .. }) => "bad request",
             Unsuccessful::Failed(Error::BadAnswer { .. }) => "bad answer",
         }
@@ -248,6 +284,18 @@ mod tests {
         assert_eq!(wait(&[date, ("retry-after", "Tue, 24 Nov 2026 09:00:00 GMT")]), Some(Duration::ZERO));
         assert_eq!(wait(&[("retry-after", "-3")]), Some(Duration::ZERO));
         assert_eq!(wait(&[("retry-after", "soon")]), None);
+        let used_up =
+            |reset| [("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", reset)];
+        assert_eq!(wait(&used_up("1s")), Some(Duration::from_secs(1)));
+        assert_eq!(wait(&used_up("6m0s")), Some(Duration::from_secs(360)));
+        assert_eq!(wait(&used_up("20ms")), Some(Duration::from_millis(20)));
+        assert_eq!(wait(&used_up("1h2m3.5s")), Some(Duration::from_millis(3_723_500)));
+        assert_eq!(wait(&used_up("2.5")), Some(Duration::from_millis(2500)));
+        assert_eq!(wait(&used_up("later")), None);
+        let left = [("x-ratelimit-remaining-requests", "1"), ("x-ratelimit-reset-requests", "1s")];
+        assert_eq!(wait(&left), None);
+        let [a, b] = used_up("9s");
+        assert_eq!(wait(&[a, b, ("retry-after", "2")]), Some(Duration::from_secs(2)));
         assert_eq!(wait(&[]), None);
     }
 }

@@ -80,7 +80,8 @@ impl Provider {
         let request_id = header("x-request-id");
         let body = read(response).await?;
         if status.is_success() && !wire::is_error(&body) {
-            return Ok(Answer::Images { images: wire::read(&body, call.images)?, request_id });
+            let (images, billed) = wire::read(&body, call.images)?;
+            return Ok(Answer::Images { images, billed, request_id });
         }
         match classify(status.as_u16(), wait, &body) {
             Unsuccessful::Rejected(message) => Ok(Answer::Rejected { message, request_id }),
@@ -123,7 +124,12 @@ impl Provider {
 /// Reads the answer's body up to the limit. A body that breaks off is an answer lost.
 async fn read(mut response: reqwest::Response) -> Result<Bytes, Error> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| lost(&error))? {
+    // It has begun to answer: it works no more.
+    let is_done = response.status().is_success();
+    let broken_off = |error: reqwest::Error| {
+        if is_done && !error.is_timeout() { Error::Cut { message: cause(&error) } } else { lost(&error) }
+    };
+    while let Some(chunk) = response.chunk().await.map_err(broken_off)? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
             return Err(Error::BadAnswer { message: format!("larger than {MAX_ANSWER_BYTES} bytes") });
         }
@@ -134,12 +140,7 @@ async fn read(mut response: reqwest::Response) -> Result<Bytes, Error> {
 
 /// A request without an answer. Only where no connection came about is it certain that nothing was billed.
 fn lost(error: &reqwest::Error) -> Error {
-    let mut message = error.to_string();
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-        message = cause.to_string();
-    }
+    let message = cause(error);
     if error.is_builder() {
         Error::BadRequest { message }
     } else if error.is_connect() {
@@ -149,4 +150,13 @@ fn lost(error: &reqwest::Error) -> Error {
     } else {
         Error::Ambiguous { message }
     }
+}
+
+/// What lies at the bottom of an error.
+fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }

@@ -97,15 +97,16 @@ pub(super) fn is_error(body: &[u8]) -> bool {
     serde_json::from_slice::<Either>(body).is_ok_and(|either| either.data.is_none() && either.error.is_some())
 }
 
-/// Reads a successful answer: at most `asked` images, whichever way each came.
+/// Reads a successful answer: at most `asked` images, whichever way each came, and how many there were.
 ///
 /// An entry that holds no image, or a broken one, counts as missing, as in a short answer: the others are paid for.
-pub(super) fn read(body: &[u8], asked: u32) -> Result<Vec<Payload>, Error> {
+pub(super) fn read(body: &[u8], asked: u32) -> Result<(Vec<Payload>, u32), Error> {
     let images: Images = serde_json::from_slice(body).map_err(|error| Error::BadAnswer {
         // Serde's own words quote what was sent.
         message: format!("not an Images answer ({:?} error at column {})", error.classify(), error.column()),
     })?;
-    Ok(images.data.into_iter().filter_map(payload).take(asked as usize).collect())
+    let billed = images.data.len() as u32;
+    Ok((images.data.into_iter().filter_map(payload).take(asked as usize).collect(), billed))
 }
 
 fn payload(image: Image) -> Option<Payload> {
@@ -123,7 +124,7 @@ mod tests {
     use super::*;
 
     fn images(body: &str, asked: u32) -> String {
-        let payloads = read(body.as_bytes(), asked).unwrap().into_iter().map(|payload| match payload {
+        let payloads = read(body.as_bytes(), asked).unwrap().0.into_iter().map(|payload| match payload {
             Payload::Url(url) => url,
             Payload::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
         });

@@ -1,7 +1,7 @@
 -- The ledger: one row per paid call, written before it is sent and closed when its outcome is known.
 
 -- May this call be made now? `go`: its intent is recorded, send it. `done`: it was made already, this is its result. `join`: another
--- attempt is making it, ask again. `wait`: not for `wait_ms`. `renew`: the lease is over, or the limit was lowered: renew first.
+-- attempt is making it, ask again. `wait`: not for `wait_ms`. `rate`: the same, for the rate. `renew`: the lease is over, or the limit was lowered: renew first.
 -- `stop`: its task needs it no more.
 --
 -- Twice with one token: one call.
@@ -82,7 +82,7 @@ BEGIN
             END IF;
         END IF;
         IF wait > 0 THEN
-            RETURN QUERY SELECT 'wait', NULL::bigint, wait, 'as many calls or images as a minute may have', NULL::jsonb;
+            RETURN QUERY SELECT 'rate', NULL::bigint, wait, 'a minute has as many calls or images as it may', NULL::jsonb;
             RETURN;
         END IF;
 
@@ -121,13 +121,14 @@ BEGIN
     RETURN QUERY SELECT 'wait', NULL::bigint, 100::bigint, 'other attempts begin the same call', NULL::jsonb;
 END $$;
 
--- What became of a call: done, rejected, failed (not billed), ambiguous (may have been billed), unsent. Twice: the same; what is known
+-- What became of a call: done, rejected, failed (not billed), ambiguous (may have been billed), lost (billed, as a rule, but of no use), unsent. Twice: the same; what is known
 -- of it is never overwritten by what isn't.
 --
--- p_refused: the provider refused it for a limit, and asks to wait p_wait_ms. p_unavailable: it failed by its own word.
+-- p_may_run: it was not answered, so the provider may work on. p_refused: the provider refused it for a limit, and asks to wait p_wait_ms. p_unavailable: it failed by its own word.
 CREATE FUNCTION end_call(
     p_call bigint, p_state text, p_images_billed integer, p_cost_usd double precision, p_request_id text,
-    p_failure_kind text, p_message text, p_result jsonb, p_refused boolean, p_wait_ms integer, p_unavailable boolean
+    p_failure_kind text, p_message text, p_result jsonb, p_may_run boolean, p_refused boolean, p_wait_ms integer,
+    p_unavailable boolean
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     call calls;
@@ -151,8 +152,8 @@ BEGIN
     UPDATE calls
        SET state = p_state, ended_at = t, images_billed = p_images_billed, cost_usd = p_cost_usd, request_id = p_request_id,
            failure_kind = p_failure_kind, message = p_message, result = p_result,
-           -- What was not answered may run on.
-           runs_until = CASE WHEN p_state = 'ambiguous' THEN runs_until ELSE least(runs_until, t) END
+           runs_until = CASE WHEN p_may_run THEN runs_until ELSE least(runs_until, t) END,
+           lost_at = CASE WHEN p_state = 'lost' THEN t ELSE lost_at END
      WHERE call_id = p_call AND (state = 'open' OR state = 'ambiguous' AND p_state <> 'ambiguous')
     RETURNING * INTO call;
     IF NOT FOUND THEN

@@ -23,7 +23,8 @@ $$;
 -- Calls that workers may have in flight under their leases; NULL: any number. While the provider fails again and again, one tries.
 CREATE FUNCTION free_for_leases(key provider_keys) RETURNS integer LANGUAGE sql AS $$
     SELECT CASE WHEN key.failing >= 5 THEN least(1, free) ELSE free END
-      FROM (SELECT greatest(0, key.calls_at_once - calls_without_a_lease(key.provider_key)) AS free) AS counted
+      FROM (SELECT CASE WHEN key.calls_at_once IS NOT NULL
+                        THEN greatest(0, key.calls_at_once - calls_without_a_lease(key.provider_key)) END AS free) AS counted
 $$;
 
 -- Sets what `p_change` names: ceiling, floor, calls_per_minute, images_per_minute (null: none), paused.
@@ -46,7 +47,9 @@ BEGIN
     IF p_change ? 'floor' THEN
         after.floor := coalesce((p_change->>'floor')::integer, 1);
     END IF;
-    after.calls_at_once := greatest(after.calls_at_once, least(after.floor, after.ceiling));
+    IF after.ceiling IS NOT NULL THEN
+        after.calls_at_once := greatest(after.calls_at_once, least(after.floor, after.ceiling));
+    END IF;
     IF p_change ? 'calls_per_minute' THEN
         after.calls_per_minute := (p_change->>'calls_per_minute')::integer;
     END IF;

@@ -77,7 +77,7 @@ CREATE TABLE calls (
     images_asked    integer NOT NULL CHECK (images_asked > 0),
     idempotency_key text,
     state           text NOT NULL DEFAULT 'open'
-                    CHECK (state IN ('open', 'done', 'rejected', 'failed', 'ambiguous', 'unsent')),
+                    CHECK (state IN ('open', 'done', 'rejected', 'failed', 'ambiguous', 'lost', 'unsent')),
     begun_at        timestamptz NOT NULL,
     runs_until      timestamptz NOT NULL,
     ended_at        timestamptz,
@@ -97,6 +97,7 @@ COMMENT ON TABLE calls IS 'The ledger: one row per paid call, from before it is 
 COMMENT ON COLUMN calls.token IS 'Which execution of the activity began it.';
 COMMENT ON COLUMN calls.name IS 'The call''s name within its task: beautify, 3, 3.2.';
 COMMENT ON COLUMN calls.idempotency_key IS 'What a repeated call is known by, where the provider honours one.';
+COMMENT ON COLUMN calls.state IS 'open; done; rejected by moderation; failed: not billed; ambiguous: nobody knows; lost: billed, as a rule, but of no use; unsent.';
 COMMENT ON COLUMN calls.runs_until IS 'Until when the provider may be working on it; past, once it has answered.';
 COMMENT ON COLUMN calls.lost_at IS 'When it was given up for lost: repeated, though nobody knows whether it was billed.';
 COMMENT ON COLUMN calls.result IS 'What it gave, for an attempt that comes after its worker died.';

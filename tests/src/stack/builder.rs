@@ -131,6 +131,7 @@ impl Builder {
             ("DARKROOM_PROVIDER__MODEL", settings.model),
             // Always sent, so that the meter can name calls; honoured where the provider's settings say so.
             ("DARKROOM_PROVIDER__IDEMPOTENCY_HEADER", "Idempotency-Key".into()),
+            ("DARKROOM_PROVIDER__HONOURS_IDEMPOTENCY", settings.idempotency_header.is_some().to_string()),
             ("DARKROOM_FETCH__ALLOW_HOSTS", "127.0.0.1".into()),
             // A test that fails while the provider is held is to end soon.
             ("DARKROOM_WORKER__SHUTDOWN_GRACE_S", "15".into()),
