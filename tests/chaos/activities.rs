@@ -7,12 +7,9 @@ use workflows::activities::NAMES;
 use workflows::failure::FailureKind;
 use workflows::types::TaskState;
 
-/// A stack whose provider honours idempotency keys, or not.
-async fn stack(keys_are_honoured: bool) -> Stack {
-    let honour = move |provider: &mut sandbox::provider::Settings| {
-        provider.idempotency_header = keys_are_honoured.then(|| "Idempotency-Key".to_owned());
-    };
-    Stack::with().provider(honour).between().start().await
+/// A stack whose provider ignores idempotency keys.
+async fn stack() -> Stack {
+    Stack::with().between().start().await
 }
 
 /// Runs a task for each of these mishaps, all at once, each task started twice at once. The invariants hold, but for what `deeds`
@@ -56,7 +53,7 @@ fn needed(tasks: usize) -> u64 {
 
 #[tokio::test]
 async fn each_is_done_twice_in_a_row() {
-    let stack = stack(true).await;
+    let stack = stack().await;
     let ended = after(&stack, NAMES.map(|name| (name, Mishap::DoneTwice)), &Deeds::default()).await;
     assert_completed(&ended);
     assert_eq!(stack.provider.bill().images, needed(NAMES.len()));
@@ -64,25 +61,15 @@ async fn each_is_done_twice_in_a_row() {
 
 #[tokio::test]
 async fn each_has_its_result_lost_after_it_worked() {
-    let stack = stack(true).await;
+    let stack = stack().await;
     let ended = after(&stack, NAMES.map(|name| (name, Mishap::ResultLost)), &Deeds::default()).await;
     assert_completed(&ended);
     assert_eq!(stack.provider.bill().images, needed(NAMES.len()));
 }
 
 #[tokio::test]
-async fn where_keys_are_ignored_only_the_calls_whose_result_was_lost_are_paid_twice() {
-    let stack = stack(false).await;
-    let always = Deeds { losses: vec![(0, u64::MAX)], ..Deeds::default() };
-    let ended = after(&stack, NAMES.map(|name| (name, Mishap::ResultLost)), &always).await;
-    assert_completed(&ended);
-    // The retouching of one task, and the two images of another.
-    assert_eq!(stack.provider.bill().images, needed(NAMES.len()) + 1 + 2);
-}
-
-#[tokio::test]
 async fn each_fails_once_with_each_kind_and_is_tried_again() {
-    let stack = stack(false).await;
+    let stack = stack().await;
     let fails = |kind| NAMES.map(|name| (name, Mishap::Fails { kind, retryable: true }));
     let ended = after(&stack, FailureKind::ALL.into_iter().flat_map(fails), &Deeds::default()).await;
     assert_completed(&ended);
@@ -91,7 +78,7 @@ async fn each_fails_once_with_each_kind_and_is_tried_again() {
 
 #[tokio::test]
 async fn each_fails_for_good_with_each_kind_and_the_task_keeps_what_it_has() {
-    let stack = stack(false).await;
+    let stack = stack().await;
     // Nobody but `insert` records a task's end: it is the one that must not give up.
     let steps = NAMES.into_iter().filter(|name| *name != "insert");
     let fails = |kind| steps.clone().map(move |name| (name, Mishap::Fails { kind, retryable: false }));

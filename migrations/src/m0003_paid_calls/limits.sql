@@ -39,7 +39,7 @@ BEGIN
     IF p_change ? 'ceiling' THEN
         after.ceiling := (p_change->>'ceiling')::integer;
         -- A limit that was never cut follows its ceiling; one that was is only kept below it.
-        after.calls_at_once := CASE WHEN before.calls_at_once < before.ceiling AND before.ceiling > 0
+        after.calls_at_once := CASE WHEN before.calls_at_once < before.ceiling AND after.ceiling IS NOT NULL
                                     THEN least(before.calls_at_once, after.ceiling) ELSE after.ceiling END;
         after.known_good := NULL;
         after.step := 1;

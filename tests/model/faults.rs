@@ -1,0 +1,119 @@
+//! Faults to plant, so that the model is seen to find them.
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
+
+/// A mistake in one of the statements.
+pub(crate) struct Fault {
+    pub(crate) what: &'static str,
+    /// Of the violation that shows it.
+    pub(crate) shows_as: &'static str,
+    function: &'static str,
+    right: &'static str,
+    wrong: &'static str,
+}
+
+/// A fault that is planted, and the statement that undoes it.
+pub(crate) struct Planted {
+    pub(crate) undo: String,
+}
+
+pub(crate) const FAULTS: &[Fault] = &[
+    Fault {
+        what: "a call may begin under a lease that is over",
+        shows_as: "I5",
+        function: "begin_call",
+        right: "lease.lease_id IS NULL OR lease.ended_at IS NOT NULL OR lease.expires_at <= t OR",
+        wrong: "",
+    },
+    Fault {
+        what: "calls that may run on after their worker's death use no capacity",
+        shows_as: "I5",
+        function: "calls_without_a_lease",
+        right: "SELECT count(*)::integer",
+        wrong: "SELECT 0 * count(*)::integer",
+    },
+    Fault {
+        what: "a share is taken away before its worker has heard of it",
+        shows_as: "I5",
+        function: "grant_lease",
+        right: "SET granted = greatest(target, p_holds)",
+        wrong: "SET granted = target",
+    },
+    Fault {
+        what: "a renewal that arrives late counts",
+        shows_as: "I5",
+        function: "grant_lease",
+        right: "p_renewal <= own.renewal",
+        wrong: "false",
+    },
+    Fault {
+        what: "a limit that was lowered is heard of at the next renewal only",
+        shows_as: "I5",
+        function: "begin_call",
+        right: "OR key.version <> p_version",
+        wrong: "",
+    },
+    Fault {
+        what: "a call that runs is made again",
+        shows_as: "I4",
+        function: "begin_call",
+        right: "l.lease_id = last.lease_id AND is_living(l)",
+        wrong: "l.lease_id = last.lease_id AND false",
+    },
+    Fault {
+        what: "the window of the rate is too short",
+        shows_as: "I6",
+        function: "begin_call",
+        right: "t - interval '61 s'",
+        wrong: "t - interval '30 s'",
+    },
+    Fault {
+        what: "a refusal holds nobody back",
+        shows_as: "I7",
+        function: "begin_call",
+        right: "IF key.throttled_until > t THEN",
+        wrong: "IF false THEN",
+    },
+    Fault {
+        what: "a pause holds nobody back",
+        shows_as: "a call began while the key was paused",
+        function: "begin_call",
+        right: "IF key.paused THEN",
+        wrong: "IF false THEN",
+    },
+    Fault {
+        what: "a call that was not answered is taken for ended",
+        shows_as: "I5",
+        function: "end_call",
+        right: "CASE WHEN p_may_run THEN runs_until ELSE least(runs_until, t) END",
+        wrong: "least(runs_until, t)",
+    },
+    Fault {
+        what: "a possible loss is not recorded",
+        shows_as: "I4",
+        function: "begin_call",
+        right: "lost_at = CASE WHEN c.idempotency_key IS NULL THEN t END",
+        wrong: "lost_at = NULL",
+    },
+    Fault {
+        what: "a call that is done is made again",
+        shows_as: "I4",
+        function: "begin_call",
+        right: "IF last.state IN ('done', 'rejected') THEN",
+        wrong: "IF false THEN",
+    },
+];
+
+impl Fault {
+    pub(crate) async fn plant(&self, db: &DatabaseConnection) -> Planted {
+        let definition = Statement::from_string(
+            db.get_database_backend(),
+            format!("SELECT pg_get_functiondef('{}'::regproc) AS text", self.function),
+        );
+        let row = db.query_one_raw(definition).await.unwrap().unwrap();
+        let undo: String = row.try_get("", "text").unwrap();
+        assert!(undo.contains(self.right), "{} is not in {}", self.right, self.function);
+        db.execute_unprepared(&undo.replace(self.right, self.wrong)).await.unwrap();
+        Planted { undo }
+    }
+}

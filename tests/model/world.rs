@@ -1,0 +1,539 @@
+//! What there is besides the database: workers, the provider, Temporal's queue, people; and what must hold of it all.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use database::calls::{self, End, Intent, Outcome, Verdict};
+use database::leases::{self, Grant, Holder, Renewal};
+use limiter::{Capacity, Permit};
+use proptest::prelude::*;
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
+use workflows::types::GenerateOutput;
+
+const KEY: &str = "key";
+const WORKERS: usize = 3;
+/// Slots of each.
+const MOST: u32 = 4;
+/// Calls to be made.
+const NAMES: usize = 12;
+/// How long the provider may take, as the product is told.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long it does take, at most.
+const LONGEST_CALL_MS: u64 = 15_000;
+/// As in the product.
+const SENT_WITHIN_MS: u64 = 1_000;
+/// What everything may take once nothing goes wrong any more.
+const ROUNDS: usize = 600;
+
+/// What may happen. Numbers choose among what there is.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    /// Time goes by.
+    Advance(u64),
+    /// A worker takes a slot, and the next call.
+    Poll(usize),
+    /// A worker's call takes its next step, as far as it can.
+    Next(usize, usize, Fate),
+    /// A worker's renewal takes its next step: sent, executed, heard.
+    Renew(usize),
+    /// A renewal is lost on its way, or its answer is; what was not executed may be executed late.
+    LoseRenewal(usize),
+    /// A lost renewal arrives after all.
+    LateRenewal(usize),
+    Pause(usize),
+    Wake(usize),
+    /// Killed, and started again.
+    Die(usize),
+    /// A worker's clock jumps ahead.
+    Jump(usize, u64),
+    /// Temporal takes an attempt for dead, and makes another.
+    Retry(usize),
+    SetLimit(Option<u32>),
+    SetRate(Option<u32>),
+    PauseKey(bool),
+}
+
+/// How a call ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Answered(u64),
+    Refused(u64),
+    Unavailable,
+    /// Its connection breaks while the provider works on.
+    Unknown(u64),
+    /// Its answer breaks off.
+    Cut(u64),
+}
+
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    let worker = 0..WORKERS;
+    let fate = prop_oneof![
+        6 => (100..LONGEST_CALL_MS).prop_map(Fate::Answered),
+        1 => (100..5_000u64).prop_map(Fate::Refused),
+        1 => Just(Fate::Unavailable),
+        1 => (100..LONGEST_CALL_MS).prop_map(Fate::Unknown),
+        1 => (100..LONGEST_CALL_MS).prop_map(Fate::Cut),
+    ];
+    prop_oneof![
+        10 => (1..1_500u64).prop_map(Step::Advance),
+        8 => worker.clone().prop_map(Step::Poll),
+        30 => (worker.clone(), 0..4usize, fate).prop_map(|(worker, call, fate)| Step::Next(worker, call, fate)),
+        24 => worker.clone().prop_map(Step::Renew),
+        5 => worker.clone().prop_map(Step::LoseRenewal),
+        5 => (0..8usize).prop_map(Step::LateRenewal),
+        2 => worker.clone().prop_map(Step::Pause),
+        4 => worker.clone().prop_map(Step::Wake),
+        1 => worker.clone().prop_map(Step::Die),
+        1 => (worker, 100..5_000u64).prop_map(|(worker, ms)| Step::Jump(worker, ms)),
+        3 => (0..8usize).prop_map(Step::Retry),
+        2 => prop_oneof![1 => Just(None), 6 => (0..5u32).prop_map(Some)].prop_map(Step::SetLimit),
+        1 => prop_oneof![Just(None), (2..6u32).prop_map(Some)].prop_map(Step::SetRate),
+        1 => any::<bool>().prop_map(Step::PauseKey),
+    ]
+}
+
+/// An attempt at a call, in a worker's slot.
+struct Attempt {
+    name: usize,
+    token: String,
+    stage: Stage,
+}
+
+enum Stage {
+    Slot,
+    Asking { permit: Permit, asked_ms: u64 },
+    /// The database has decided; the worker has not heard yet.
+    Decided { permit: Permit, asked_ms: u64, verdict: Verdict },
+    /// At the provider.
+    Sent { permit: Permit, call_id: i64, fate: Fate, ends_ms: u64 },
+    Ending { permit: Permit, call_id: i64, outcome: Outcome },
+}
+
+enum Renewing {
+    Sent(Renewal, Instant),
+    Executed(Grant, Instant),
+}
+
+struct Worker {
+    capacity: Capacity,
+    holder: Holder,
+    renewing: Option<Renewing>,
+    attempts: Vec<Attempt>,
+    paused: bool,
+    /// What its clock is ahead.
+    ahead_ms: u64,
+}
+
+/// A call at the provider.
+struct Running {
+    ends_ms: u64,
+}
+
+pub(crate) struct World<'a> {
+    db: &'a DatabaseConnection,
+    epoch: Instant,
+    now_ms: u64,
+    workers: Vec<Worker>,
+    started: u32,
+    tokens: u32,
+    queue: VecDeque<usize>,
+    done: Vec<bool>,
+    /// By call id.
+    provider: BTreeMap<i64, Running>,
+    billed: BTreeMap<usize, Vec<i64>>,
+    /// When calls were sent.
+    sends_ms: Vec<u64>,
+    rate: Option<u32>,
+    rate_since_ms: u64,
+    /// Calls that were allowed and not sent yet: when.
+    allowed: BTreeMap<i64, u64>,
+    late: Vec<(usize, Holder, Renewal)>,
+    throttled_until_ms: u64,
+    paused: bool,
+}
+
+impl<'a> World<'a> {
+    pub(crate) async fn new(db: &'a DatabaseConnection) -> Self {
+        let fresh = format!(
+            "TRUNCATE calls, leases, limit_changes, provider_keys, tasks CASCADE;
+             UPDATE model_clock SET now_at = '2000-01-01';
+             INSERT INTO tasks (task_id, user_id, plan, input, images_planned) VALUES ('task', 'user', 'pro', '{{}}', 5);
+             SELECT set_limits('{KEY}', '{{\"ceiling\": 3}}')"
+        );
+        db.execute_unprepared(&fresh).await.unwrap();
+        let mut world = Self {
+            db,
+            epoch: Instant::now(),
+            now_ms: 0,
+            workers: Vec::new(),
+            started: 0,
+            tokens: 0,
+            queue: (0..NAMES).collect(),
+            done: vec![false; NAMES],
+            provider: BTreeMap::new(),
+            billed: BTreeMap::new(),
+            sends_ms: Vec::new(),
+            rate: None,
+            rate_since_ms: 0,
+            allowed: BTreeMap::new(),
+            late: Vec::new(),
+            throttled_until_ms: 0,
+            paused: false,
+        };
+        for _ in 0..WORKERS {
+            let worker = world.worker();
+            world.workers.push(worker);
+        }
+        world
+    }
+
+    pub(crate) async fn run(&mut self, steps: &[Step]) -> Result<(), String> {
+        for step in steps {
+            self.step(step).await?;
+        }
+        self.drain().await?;
+        self.is_the_bill().await
+    }
+
+    fn worker(&mut self) -> Worker {
+        self.started += 1;
+        let holder = Holder {
+            provider_key: KEY.into(),
+            worker: format!("w{}", self.started),
+            host: "host".into(),
+            pid: self.started,
+            most: MOST,
+        };
+        let capacity = Capacity::new(MOST, self.epoch);
+        Worker { capacity, holder, renewing: None, attempts: Vec::new(), paused: false, ahead_ms: 0 }
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<(), String> {
+        match *step {
+            Step::Advance(ms) => self.advance(ms).await,
+            Step::Poll(worker) => self.poll(worker),
+            Step::Next(worker, call, fate) => return self.next(worker, call, fate).await,
+            Step::Renew(worker) => self.renew(worker).await,
+            Step::LoseRenewal(worker) => {
+                if let Some(Renewing::Sent(renewal, _)) = self.workers[worker].renewing.take() {
+                    self.late.push((worker, self.workers[worker].holder.clone(), renewal));
+                }
+            }
+            Step::LateRenewal(which) => {
+                if !self.late.is_empty() {
+                    let (_, holder, renewal) = self.late.remove(which % self.late.len());
+                    leases::grant(self.db, &holder, &renewal, limiter::TTL).await.map_err(|e| e.to_string())?;
+                }
+            }
+            Step::Pause(worker) => self.workers[worker].paused = true,
+            Step::Wake(worker) => self.workers[worker].paused = false,
+            Step::Die(worker) => {
+                let fresh = self.worker();
+                let dead = std::mem::replace(&mut self.workers[worker], fresh);
+                for attempt in dead.attempts {
+                    if let Stage::Decided { verdict: Verdict::Go { call_id }, .. } = attempt.stage {
+                        self.allowed.remove(&call_id);
+                    }
+                    self.queue.push_back(attempt.name);
+                }
+            }
+            Step::Jump(worker, ms) => self.workers[worker].ahead_ms += ms,
+            Step::Retry(which) => {
+                let attempts: Vec<usize> =
+                    self.workers.iter().flat_map(|worker| &worker.attempts).map(|attempt| attempt.name).collect();
+                if !attempts.is_empty() && self.queue.len() < NAMES * 2 {
+                    self.queue.push_back(attempts[which % attempts.len()]);
+                }
+            }
+            Step::SetLimit(limit) => self.set(&serde_json::json!({ "ceiling": limit })).await,
+            Step::SetRate(rate) => {
+                self.set(&serde_json::json!({ "calls_per_minute": rate })).await;
+                self.rate = rate;
+                self.rate_since_ms = self.now_ms;
+            }
+            Step::PauseKey(paused) => {
+                self.set(&serde_json::json!({ "paused": paused })).await;
+                self.paused = paused;
+            }
+        }
+        Ok(())
+    }
+
+    async fn set(&self, change: &serde_json::Value) {
+        self.sql(&format!("SELECT set_limits('{KEY}', '{change}')")).await;
+    }
+
+    async fn sql(&self, statement: &str) {
+        self.db.execute_unprepared(statement).await.unwrap();
+    }
+
+    async fn advance(&mut self, ms: u64) {
+        self.now_ms += ms;
+        self.sql(&format!("UPDATE model_clock SET now_at = '2000-01-01'::timestamptz + {} * interval '1 ms'", self.now_ms)).await;
+        let now_ms = self.now_ms;
+        self.provider.retain(|_, call| call.ends_ms > now_ms);
+        self.allowed.retain(|_, since_ms| now_ms - *since_ms <= SENT_WITHIN_MS);
+    }
+
+    /// A worker's clock.
+    fn clock(&self, worker: usize) -> Instant {
+        self.epoch + Duration::from_millis(self.now_ms + self.workers[worker].ahead_ms)
+    }
+
+    fn poll(&mut self, index: usize) {
+        let now = self.clock(index);
+        if self.workers[index].paused || self.queue.is_empty() {
+            return;
+        }
+        let worker = &mut self.workers[index];
+        worker.capacity.wait();
+        if worker.capacity.take_slot(now) {
+            worker.capacity.waited();
+            worker.capacity.worked(now);
+            if let Some(name) = self.queue.pop_front() {
+                self.tokens += 1;
+                let token = format!("{}/{}", worker.holder.worker, self.tokens);
+                worker.attempts.push(Attempt { name, token, stage: Stage::Slot });
+            }
+        } else if worker.capacity.has_news(now) {
+            // It goes on waiting; here, until the next poll.
+            worker.capacity.waited();
+        } else {
+            worker.capacity.waited();
+        }
+    }
+
+    async fn renew(&mut self, index: usize) {
+        let now = self.clock(index);
+        let has_work = !self.queue.is_empty();
+        let worker = &mut self.workers[index];
+        match worker.renewing.take() {
+            None if worker.paused => {}
+            None => {
+                if has_work {
+                    worker.capacity.wait();
+                }
+                worker.renewing = Some(Renewing::Sent(worker.capacity.renew(now), now));
+                if has_work {
+                    worker.capacity.waited();
+                }
+            }
+            Some(Renewing::Sent(renewal, sent_at)) => {
+                let grant = leases::grant(self.db, &worker.holder, &renewal, limiter::TTL).await.unwrap();
+                worker.renewing = Some(Renewing::Executed(grant, sent_at));
+            }
+            Some(executed @ Renewing::Executed(..)) if worker.paused => worker.renewing = Some(executed),
+            Some(Renewing::Executed(grant, sent_at)) => {
+                worker.capacity.granted(grant, sent_at, now, limiter::TTL);
+            }
+        }
+    }
+
+    async fn next(&mut self, index: usize, which: usize, fate: Fate) -> Result<(), String> {
+        let now = self.clock(index);
+        let count = self.workers[index].attempts.len();
+        if count == 0 {
+            return Ok(());
+        }
+        let at = which % count;
+        let paused = self.workers[index].paused;
+        let Attempt { name, token, stage } = self.workers[index].attempts.remove(at);
+        let label = name.to_string();
+        let mut over = false;
+        let stage = match stage {
+            Stage::Asking { permit, asked_ms } => {
+                let intent = Intent {
+                    provider_key: KEY,
+                    token: &token,
+                    task_id: "task",
+                    name: &label,
+                    images: 1,
+                    idempotency_key: None,
+                    timeout: TIMEOUT,
+                };
+                let verdict = calls::begin(self.db, permit.lease_id, permit.version, &intent).await.unwrap();
+                if let Verdict::Go { call_id } = verdict {
+                    self.allowed.insert(call_id, self.now_ms);
+                    self.may_begin().await?;
+                }
+                Stage::Decided { permit, asked_ms, verdict }
+            }
+            stage if paused => stage,
+            Stage::Slot => match self.workers[index].capacity.begin(now) {
+                Some(permit) => Stage::Asking { permit, asked_ms: self.now_ms },
+                None => Stage::Slot,
+            },
+            Stage::Decided { permit, asked_ms, verdict } => {
+                let capacity = &mut self.workers[index].capacity;
+                match verdict {
+                    Verdict::Go { call_id } if self.now_ms - asked_ms > SENT_WITHIN_MS => {
+                        Stage::Ending { permit, call_id, outcome: Outcome::Unsent }
+                    }
+                    Verdict::Go { call_id } => {
+                        self.allowed.remove(&call_id);
+                        let ends_ms = self.arrives(name, call_id, fate)?;
+                        Stage::Sent { permit, call_id, fate, ends_ms }
+                    }
+                    Verdict::Done(_) => {
+                        capacity.end(permit);
+                        self.done[name] = true;
+                        over = true;
+                        Stage::Slot
+                    }
+                    Verdict::Wait(wait, _) => {
+                        capacity.end(permit);
+                        capacity.close(now, wait);
+                        Stage::Slot
+                    }
+                    Verdict::Rate(wait, _) => {
+                        capacity.end(permit);
+                        capacity.close_for_rate(now, wait);
+                        Stage::Slot
+                    }
+                    Verdict::Renew | Verdict::Join(_) => {
+                        capacity.end(permit);
+                        Stage::Slot
+                    }
+                    Verdict::Stop(why) => return Err(why),
+                }
+            }
+            Stage::Sent { permit, call_id, fate, ends_ms } => {
+                let is_over = self.now_ms >= ends_ms;
+                let outcome = match fate {
+                    Fate::Refused(wait_ms) => Some(Outcome::Refused { wait: Duration::from_millis(wait_ms) }),
+                    Fate::Unavailable => Some(Outcome::Unavailable),
+                    Fate::Unknown(_) => Some(Outcome::Ambiguous { may_run: true }),
+                    Fate::Cut(_) if is_over => Some(Outcome::Ambiguous { may_run: false }),
+                    Fate::Answered(_) if is_over => Some(Outcome::Done {
+                        result: GenerateOutput::Generated { images: vec![], request_id: None },
+                        images_billed: 1,
+                        cost_usd: 1.0,
+                    }),
+                    Fate::Cut(_) | Fate::Answered(_) => None,
+                };
+                match outcome {
+                    Some(outcome) => Stage::Ending { permit, call_id, outcome },
+                    None => Stage::Sent { permit, call_id, fate, ends_ms },
+                }
+            }
+            Stage::Ending { permit, call_id, outcome } => {
+                let end = End { outcome, request_id: None, failure: None };
+                calls::end(self.db, call_id, &end).await.unwrap();
+                let capacity = &mut self.workers[index].capacity;
+                match end.outcome {
+                    Outcome::Ambiguous { may_run: true } => capacity.give_up(permit),
+                    _ => capacity.end(permit),
+                }
+                if let Outcome::Refused { wait } = end.outcome {
+                    self.throttled_until_ms = self.throttled_until_ms.max(self.now_ms + wait.as_millis() as u64);
+                }
+                if matches!(end.outcome, Outcome::Done { .. }) {
+                    self.done[name] = true;
+                } else {
+                    self.queue.push_back(name);
+                }
+                over = true;
+                Stage::Slot
+            }
+        };
+        if over {
+            self.workers[index].capacity.put_slot();
+        } else {
+            self.workers[index].attempts.insert(at, Attempt { name, token, stage });
+        }
+        Ok(())
+    }
+
+    /// The database has just allowed a call.
+    async fn may_begin(&self) -> Result<(), String> {
+        if self.paused {
+            return Err("a call began while the key was paused".into());
+        }
+        if self.now_ms < self.throttled_until_ms {
+            return Err("I7: a call began before the provider's Retry-After was over".into());
+        }
+        let statement = format!("SELECT calls_at_once FROM provider_keys WHERE provider_key = '{KEY}'");
+        let row = self.db.query_one_raw(Statement::from_string(self.db.get_database_backend(), statement)).await;
+        let limit: Option<i32> = row.unwrap().unwrap().try_get("", "calls_at_once").unwrap();
+        let in_flight = self.provider.len() + self.allowed.len();
+        match limit {
+            Some(limit) if in_flight > limit as usize => {
+                Err(format!("I5: {in_flight} calls in flight, {limit} allowed"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A call arrives at the provider; when it ends there.
+    fn arrives(&mut self, name: usize, call_id: i64, fate: Fate) -> Result<u64, String> {
+        self.sends_ms.push(self.now_ms);
+        if let Some(rate) = self.rate {
+            // Where a rate was set while calls ran, it holds from then on.
+            let since = self.now_ms.saturating_sub(59_999).max(self.rate_since_ms + SENT_WITHIN_MS);
+            let sent = self.sends_ms.iter().filter(|sent| **sent >= since).count();
+            if sent > rate as usize {
+                return Err(format!("I6: {sent} calls sent within a minute, {rate} allowed"));
+            }
+        }
+        let (Fate::Answered(ms) | Fate::Unknown(ms) | Fate::Cut(ms)) = fate else { return Ok(self.now_ms) };
+        let ends_ms = self.now_ms + ms;
+        self.provider.insert(call_id, Running { ends_ms });
+        self.billed.entry(name).or_default().push(call_id);
+        Ok(ends_ms)
+    }
+
+    /// Nothing goes wrong any more: everything gets done.
+    async fn drain(&mut self) -> Result<(), String> {
+        for step in [Step::SetLimit(Some(3)), Step::SetRate(None), Step::PauseKey(false)] {
+            self.step(&step).await?;
+        }
+        self.workers.iter_mut().for_each(|worker| worker.paused = false);
+        for _ in 0..ROUNDS {
+            if self.done.iter().all(|done| *done) {
+                return Ok(());
+            }
+            for worker in 0..WORKERS {
+                for _ in 0..3 {
+                    self.renew(worker).await;
+                }
+                self.poll(worker);
+                for call in 0..self.workers[worker].attempts.len() {
+                    self.next(worker, call, Fate::Answered(500)).await?;
+                }
+            }
+            self.advance(300).await;
+        }
+        let open = self.done.iter().filter(|done| !**done).count();
+        Err(format!("I8: {open} calls are not made though nothing goes wrong any more"))
+    }
+
+    /// Each billed call has its row, which says so or that nobody knows; and nothing else is called done.
+    async fn is_the_bill(&self) -> Result<(), String> {
+        let statement = "SELECT call_id, name, state, lost_at IS NOT NULL AS lost FROM calls ORDER BY call_id";
+        let rows = self.db.query_all_raw(Statement::from_string(self.db.get_database_backend(), statement)).await.unwrap();
+        let mut states: BTreeMap<i64, String> = BTreeMap::new();
+        let mut lost: BTreeMap<usize, usize> = BTreeMap::new();
+        for row in rows {
+            let (call_id, name): (i64, String) = (row.try_get("", "call_id").unwrap(), row.try_get("", "name").unwrap());
+            let (state, is_lost): (String, bool) = (row.try_get("", "state").unwrap(), row.try_get("", "lost").unwrap());
+            states.insert(call_id, state);
+            *lost.entry(name.parse().unwrap()).or_default() += usize::from(is_lost);
+        }
+        for (name, calls) in &self.billed {
+            let recorded = lost.get(name).copied().unwrap_or_default();
+            if calls.len() > 1 + recorded {
+                return Err(format!("I4: call {name} was paid {} times, {recorded} losses are recorded", calls.len()));
+            }
+            for call_id in calls {
+                if !states.get(call_id).is_some_and(|state| ["done", "ambiguous", "open"].contains(&state.as_str())) {
+                    return Err(format!("I4: call {call_id} was billed, its row says {:?}", states.get(call_id)));
+                }
+            }
+        }
+        let billed = |call_id: &i64| self.billed.values().flatten().any(|billed| billed == call_id);
+        match states.iter().find(|(call_id, state)| *state == "done" && !billed(call_id)) {
+            Some((call_id, _)) => Err(format!("I4: call {call_id} is done in the ledger, and was not billed")),
+            None => Ok(()),
+        }
+    }
+}
