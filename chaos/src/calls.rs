@@ -1,15 +1,8 @@
-//! The provider's meter, read call by call: which call of which task it was, and whether its answer was lost.
+//! The provider's meter, read call by call: which call of which task it was.
 
 use std::collections::BTreeMap;
 
 use sandbox::{Call, Meter};
-
-use crate::Deeds;
-
-/// How long after its answer a call's result may still be lost with its worker: until Temporal has it.
-const UNRECORDED_MS: u64 = 5_000;
-/// How long after a worker has woken it may make calls of attempts that are long replaced: until it hears of that.
-const WAKES_MS: u64 = 1_000;
 
 /// A call's name, as its idempotency key has it: `<task>/<batch>`, `<task>/<batch>.<part>`, `<task>/beautify`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,14 +32,4 @@ pub(crate) fn by_name(meter: &Meter) -> BTreeMap<Name, Vec<&Call>> {
         }
     }
     calls
-}
-
-/// Was this call's answer lost, or may it have been, through what was done to the stack?
-pub(crate) fn is_lost(call: &Call, deeds: &Deeds) -> bool {
-    let until = call.ended_ms.map_or(u64::MAX, |ended| ended + UNRECORDED_MS);
-    let hit = deeds
-        .losses
-        .iter()
-        .any(|(from, to)| call.started_ms <= to.saturating_add(WAKES_MS) && *from <= until);
-    call.client_gone || call.spoilt || call.status.is_none() || hit
 }

@@ -36,8 +36,7 @@ pub struct Witness<'a> {
 /// What was done to a stack on purpose, as far as it excuses what the invariants would not allow. Times are milliseconds since 1970.
 #[derive(Debug, Clone, Default)]
 pub struct Deeds {
-    /// From when until when a worker, or Temporal for it, was killed, paused or cut off: the result of a call that ran then may be lost
-    /// after the provider has given it, unseen by the provider.
+    /// From when until when a worker, or Temporal for it, was killed, paused or cut off: it may not have heard of a cancel.
     pub losses: Vec<(u64, u64)>,
     /// Tasks that were cancelled, and when.
     pub cancels: Vec<(String, u64)>,
@@ -62,6 +61,23 @@ pub(crate) struct ImageRow {
     pub(crate) sha256: String,
 }
 
+/// A row of `calls`. Times are milliseconds since 1970.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CallRow {
+    pub(crate) task_id: String,
+    pub(crate) name: String,
+    pub(crate) state: String,
+    /// Is it on record that it may have been paid for nothing?
+    pub(crate) lost: bool,
+    pub(crate) images_asked: i32,
+    pub(crate) images_billed: Option<i32>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) begun_ms: i64,
+    pub(crate) ended_ms: Option<i64>,
+    /// How long the provider asked to wait.
+    pub(crate) wait_ms: Option<i32>,
+}
+
 /// Everything the invariants speak of.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
@@ -71,6 +87,10 @@ pub(crate) struct Facts {
     pub(crate) objects: BTreeMap<String, (u64, Option<String>)>,
     /// Each task that was started: is its workflow closed?
     pub(crate) closed: BTreeMap<String, bool>,
+    /// The ledger, in the order of its calls.
+    pub(crate) calls: Vec<CallRow>,
+    /// Every change of a key's limit: when, and to what; none is no limit.
+    pub(crate) limits: Vec<(u64, Option<u64>)>,
     pub(crate) meter: Meter,
     pub(crate) deeds: Deeds,
 }
@@ -79,6 +99,8 @@ impl Facts {
     pub(crate) async fn gather(witness: &Witness<'_>) -> Result<Facts> {
         let tasks = tasks(witness.database).await.context("the table tasks")?;
         let images = images(witness.database).await.context("the table images")?;
+        let calls = calls(witness.database).await.context("the table calls")?;
+        let limits = limits(witness.database).await.context("the table limit_changes")?;
         let mut objects = BTreeMap::new();
         for prefix in keys::OWN_PREFIXES {
             for (key, size) in witness.storage.list(prefix).await? {
@@ -105,7 +127,7 @@ impl Facts {
             closed.insert(task_id.clone(), witness.client.task(task_id).is_closed().await?);
         }
         let (meter, deeds) = (witness.meter.clone(), witness.deeds.clone());
-        Ok(Facts { tasks, images, objects, closed, meter, deeds })
+        Ok(Facts { tasks, images, objects, closed, calls, limits, meter, deeds })
     }
 }
 
@@ -137,6 +159,39 @@ async fn images(db: &DatabaseConnection) -> Result<Vec<ImageRow>> {
         })
     });
     images.collect()
+}
+
+async fn calls(db: &DatabaseConnection) -> Result<Vec<CallRow>> {
+    let statement = "SELECT task_id, name, state, lost_at IS NOT NULL AS lost, images_asked, images_billed, request_id, wait_ms,
+        (extract(epoch FROM begun_at) * 1000)::bigint AS begun_ms, (extract(epoch FROM ended_at) * 1000)::bigint AS ended_ms
+        FROM calls ORDER BY call_id";
+    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), statement)).await?;
+    let calls = rows.iter().map(|row| {
+        Ok(CallRow {
+            task_id: row.try_get("", "task_id")?,
+            name: row.try_get("", "name")?,
+            state: row.try_get("", "state")?,
+            lost: row.try_get("", "lost")?,
+            images_asked: row.try_get("", "images_asked")?,
+            images_billed: row.try_get("", "images_billed")?,
+            request_id: row.try_get("", "request_id")?,
+            begun_ms: row.try_get("", "begun_ms")?,
+            ended_ms: row.try_get("", "ended_ms")?,
+            wait_ms: row.try_get("", "wait_ms")?,
+        })
+    });
+    calls.collect()
+}
+
+async fn limits(db: &DatabaseConnection) -> Result<Vec<(u64, Option<u64>)>> {
+    let statement = "SELECT (extract(epoch FROM at) * 1000)::bigint AS at_ms, calls_at_once FROM limit_changes ORDER BY at";
+    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), statement)).await?;
+    let limits = rows.iter().map(|row| {
+        let (at_ms, limit): (i64, Option<i32>) =
+            (row.try_get("", "at_ms")?, row.try_get("", "calls_at_once")?);
+        Ok((at_ms as u64, limit.map(|limit| limit as u64)))
+    });
+    limits.collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

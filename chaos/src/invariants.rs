@@ -10,9 +10,9 @@ use anyhow::Result;
 use sandbox::Call;
 use workflows::keys;
 
-use crate::calls::{Name, by_name, is_lost};
+use crate::calls::{Name, by_name};
 use crate::facts::Facts;
-use crate::{Deeds, Witness};
+use crate::{Witness, ledger};
 
 /// The longest Retry-After that is obeyed; see `activities/src/failure.rs`.
 const MAX_WAIT_MS: u64 = 60_000;
@@ -45,12 +45,15 @@ pub async fn violations(witness: &Witness<'_>) -> Result<Vec<Violation>> {
 }
 
 fn of(facts: &Facts) -> Vec<Violation> {
-    let checks: [(&'static str, Check); 9] = [
+    let checks: [(&'static str, Check); 12] = [
         ("I1", rows_have_their_objects),
         ("I2", objects_have_their_rows),
         ("I3", every_index_once),
-        ("I4", paid_once_but_for_losses),
+        ("I4", ledger::paid_once_but_for_recorded_losses),
+        ("I4", ledger::ledger_is_the_bill),
+        ("I5", ledger::in_flight_within_the_limit),
         ("I7", retry_after_is_obeyed),
+        ("I7", ledger::retry_after_is_obeyed_by_all),
         ("I8", all_ended),
         ("I10", cancel_stops_spending),
         ("I14", final_if_and_only_if_closed),
@@ -102,29 +105,6 @@ fn every_index_once(facts: &Facts) -> Vec<String> {
         })
     });
     wrong.collect()
-}
-
-fn paid_once_but_for_losses(facts: &Facts) -> Vec<String> {
-    let wrong = by_name(&facts.meter).into_iter().filter_map(|(name, calls)| {
-        let billed = calls.iter().filter(|call| call.billed);
-        let lost = billed.clone().filter(|call| is_lost(call, &facts.deeds)).count();
-        (billed.count() > 1 + lost).then(|| {
-            let calls: Vec<String> = calls.iter().map(|call| told(call, &facts.deeds)).collect();
-            format!("{name:?} was paid again without an answer lost: {}", calls.join("; "))
-        })
-    });
-    wrong.collect()
-}
-
-/// A call, for a message.
-fn told(call: &Call, deeds: &Deeds) -> String {
-    let Call { seq, started_ms, ended_ms, status, billed, client_gone, spoilt, .. } = call;
-    let took = ended_ms.map(|ended| ended - started_ms);
-    let lost = is_lost(call, deeds);
-    format!(
-        "#{seq} at {started_ms} took {took:?} ms, status {status:?}, billed: {billed}, client gone: {client_gone}, spoilt: {spoilt}, \
-         lost: {lost}"
-    )
 }
 
 fn retry_after_is_obeyed(facts: &Facts) -> Vec<String> {

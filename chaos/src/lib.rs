@@ -3,6 +3,7 @@
 mod calls;
 mod facts;
 mod invariants;
+mod ledger;
 mod links;
 pub mod soak;
 

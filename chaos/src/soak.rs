@@ -56,6 +56,7 @@ pub async fn run(soak: &Soak, mut tell: impl FnMut(&str)) -> Result<Report> {
     }
     load.await??;
     ground.calm();
+    ground.limit(&serde_json::json!({ "ceiling": ground::LIMIT, "paused": false })).await?;
     let calm = Instant::now();
     tell(&format!(
         "{:>6.1} s  nothing goes wrong any more; waiting for what is under way",
@@ -79,9 +80,6 @@ pub async fn run(soak: &Soak, mut tell: impl FnMut(&str)) -> Result<Report> {
     };
     let mut found = violations(&witness).await?;
     found.extend(reach.violations());
-    if !found.is_empty() {
-        tell(&format!("results may have been lost, from and until: {:?}", deeds.losses));
-    }
     let report = Report::of(soak, &witness, done, drained.then_some(drain), found).await?;
     ground.stop().await?;
     Ok(report)

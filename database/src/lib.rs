@@ -5,6 +5,7 @@ mod connect;
 mod error;
 mod images;
 pub mod leases;
+pub mod limits;
 pub mod tasks;
 
 pub use connect::{Settings, check_capacity, connect, connect_lazy};

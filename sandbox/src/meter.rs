@@ -47,6 +47,8 @@ pub struct Call {
     pub billed: bool,
     /// How many images were billed.
     pub images_billed: u32,
+    /// When an accepted call used no capacity any more, whether anybody heard of it or not.
+    pub done_ms: Option<u64>,
     /// Did the client hang up before its answer was ready?
     pub client_gone: bool,
 }
@@ -262,7 +264,11 @@ impl Recorder {
 
     /// An accepted call is done, and billed if `images` says so.
     pub(crate) fn finished(&self, seq: u64, images: Option<u32>, cost_micros: u64) {
+        let done_ms = self.now_ms();
         self.write(|state| {
+            if let Some(call) = call(state, seq) {
+                call.done_ms = Some(done_ms);
+            }
             let meter = &mut state.meter;
             meter.in_flight = meter.in_flight.saturating_sub(1);
             let Some(images) = images else { return };

@@ -30,7 +30,8 @@ struct Model {
 
 impl Model {
     fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (stack, database) = runtime.block_on(async {
             let stack = Stack::with().without_worker().start().await;
             let database = database::connect(&stack.config.database, 1).await.unwrap();

@@ -101,12 +101,28 @@ struct Attempt {
 
 enum Stage {
     Slot,
-    Asking { permit: Permit, asked_ms: u64 },
+    Asking {
+        permit: Permit,
+        asked_ms: u64,
+    },
     /// The database has decided; the worker has not heard yet.
-    Decided { permit: Permit, asked_ms: u64, verdict: Verdict },
+    Decided {
+        permit: Permit,
+        asked_ms: u64,
+        verdict: Verdict,
+    },
     /// At the provider.
-    Sent { permit: Permit, call_id: i64, fate: Fate, ends_ms: u64 },
-    Ending { permit: Permit, call_id: i64, outcome: Outcome },
+    Sent {
+        permit: Permit,
+        call_id: i64,
+        fate: Fate,
+        ends_ms: u64,
+    },
+    Ending {
+        permit: Permit,
+        call_id: i64,
+        outcome: Outcome,
+    },
 }
 
 enum Renewing {
@@ -118,6 +134,8 @@ struct Worker {
     capacity: Capacity,
     holder: Holder,
     renewing: Option<Renewing>,
+    /// Its lease, and when the database last renewed it.
+    lease: Option<(i64, u64)>,
     attempts: Vec<Attempt>,
     paused: bool,
     /// What its clock is ahead.
@@ -205,7 +223,15 @@ impl<'a> World<'a> {
             most: MOST,
         };
         let capacity = Capacity::new(MOST, self.epoch);
-        Worker { capacity, holder, renewing: None, attempts: Vec::new(), paused: false, ahead_ms: 0 }
+        Worker {
+            capacity,
+            holder,
+            renewing: None,
+            lease: None,
+            attempts: Vec::new(),
+            paused: false,
+            ahead_ms: 0,
+        }
     }
 
     async fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -222,7 +248,9 @@ impl<'a> World<'a> {
             Step::LateRenewal(which) => {
                 if !self.late.is_empty() {
                     let (_, holder, renewal) = self.late.remove(which % self.late.len());
-                    leases::grant(self.db, &holder, &renewal, limiter::TTL).await.map_err(|e| e.to_string())?;
+                    leases::grant(self.db, &holder, &renewal, limiter::TTL)
+                        .await
+                        .map_err(|e| e.to_string())?;
                 }
             }
             Step::Pause(worker) => self.workers[worker].paused = true,
@@ -239,8 +267,12 @@ impl<'a> World<'a> {
             }
             Step::Jump(worker, ms) => self.workers[worker].ahead_ms += ms,
             Step::Retry(which) => {
-                let attempts: Vec<usize> =
-                    self.workers.iter().flat_map(|worker| &worker.attempts).map(|attempt| attempt.name).collect();
+                let attempts: Vec<usize> = self
+                    .workers
+                    .iter()
+                    .flat_map(|worker| &worker.attempts)
+                    .map(|attempt| attempt.name)
+                    .collect();
                 if !attempts.is_empty() && self.queue.len() < NAMES * 2 {
                     self.queue.push_back(attempts[which % attempts.len()]);
                 }
@@ -269,7 +301,11 @@ impl<'a> World<'a> {
 
     async fn advance(&mut self, ms: u64) {
         self.now_ms += ms;
-        self.sql(&format!("UPDATE model_clock SET now_at = '2000-01-01'::timestamptz + {} * interval '1 ms'", self.now_ms)).await;
+        self.sql(&format!(
+            "UPDATE model_clock SET now_at = '2000-01-01'::timestamptz + {} * interval '1 ms'",
+            self.now_ms
+        ))
+        .await;
         let now_ms = self.now_ms;
         self.provider.retain(|_, call| call.ends_ms > now_ms);
         self.allowed.retain(|_, since_ms| now_ms - *since_ms <= SENT_WITHIN_MS);
@@ -295,10 +331,8 @@ impl<'a> World<'a> {
                 let token = format!("{}/{}", worker.holder.worker, self.tokens);
                 worker.attempts.push(Attempt { name, token, stage: Stage::Slot });
             }
-        } else if worker.capacity.has_news(now) {
-            // It goes on waiting; here, until the next poll.
-            worker.capacity.waited();
         } else {
+            // It goes on waiting; here, until the next poll.
             worker.capacity.waited();
         }
     }
@@ -320,6 +354,7 @@ impl<'a> World<'a> {
             }
             Some(Renewing::Sent(renewal, sent_at)) => {
                 let grant = leases::grant(self.db, &worker.holder, &renewal, limiter::TTL).await.unwrap();
+                worker.lease = Some((grant.lease_id, self.now_ms));
                 worker.renewing = Some(Renewing::Executed(grant, sent_at));
             }
             Some(executed @ Renewing::Executed(..)) if worker.paused => worker.renewing = Some(executed),
@@ -354,7 +389,7 @@ impl<'a> World<'a> {
                 let verdict = calls::begin(self.db, permit.lease_id, permit.version, &intent).await.unwrap();
                 if let Verdict::Go { call_id } = verdict {
                     self.allowed.insert(call_id, self.now_ms);
-                    self.may_begin().await?;
+                    self.may_begin(name).await?;
                 }
                 Stage::Decided { permit, asked_ms, verdict }
             }
@@ -425,7 +460,8 @@ impl<'a> World<'a> {
                     _ => capacity.end(permit),
                 }
                 if let Outcome::Refused { wait } = end.outcome {
-                    self.throttled_until_ms = self.throttled_until_ms.max(self.now_ms + wait.as_millis() as u64);
+                    self.throttled_until_ms =
+                        self.throttled_until_ms.max(self.now_ms + wait.as_millis() as u64);
                 }
                 if matches!(end.outcome, Outcome::Done { .. }) {
                     self.done[name] = true;
@@ -445,7 +481,21 @@ impl<'a> World<'a> {
     }
 
     /// The database has just allowed a call.
-    async fn may_begin(&self) -> Result<(), String> {
+    async fn may_begin(&self, name: usize) -> Result<(), String> {
+        let lives = |worker: &Worker, permit: Permit| {
+            worker.lease.is_some_and(|(lease_id, since_ms)| {
+                lease_id == permit.lease_id && self.now_ms - since_ms < limiter::TTL.as_millis() as u64
+            })
+        };
+        let runs = self.workers.iter().any(|worker| {
+            worker.attempts.iter().any(|attempt| {
+                attempt.name == name
+                    && matches!(attempt.stage, Stage::Sent { permit, .. } if lives(worker, permit))
+            })
+        });
+        if runs {
+            return Err(format!("I4: call {name} is made again while a living worker makes it"));
+        }
         if self.paused {
             return Err("a call began while the key was paused".into());
         }
@@ -453,7 +503,8 @@ impl<'a> World<'a> {
             return Err("I7: a call began before the provider's Retry-After was over".into());
         }
         let statement = format!("SELECT calls_at_once FROM provider_keys WHERE provider_key = '{KEY}'");
-        let row = self.db.query_one_raw(Statement::from_string(self.db.get_database_backend(), statement)).await;
+        let row =
+            self.db.query_one_raw(Statement::from_string(self.db.get_database_backend(), statement)).await;
         let limit: Option<i32> = row.unwrap().unwrap().try_get("", "calls_at_once").unwrap();
         let in_flight = self.provider.len() + self.allowed.len();
         match limit {
@@ -509,30 +560,48 @@ impl<'a> World<'a> {
 
     /// Each billed call has its row, which says so or that nobody knows; and nothing else is called done.
     async fn is_the_bill(&self) -> Result<(), String> {
-        let statement = "SELECT call_id, name, state, lost_at IS NOT NULL AS lost FROM calls ORDER BY call_id";
-        let rows = self.db.query_all_raw(Statement::from_string(self.db.get_database_backend(), statement)).await.unwrap();
+        let statement =
+            "SELECT call_id, name, state, lost_at IS NOT NULL AS lost FROM calls ORDER BY call_id";
+        let rows = self
+            .db
+            .query_all_raw(Statement::from_string(self.db.get_database_backend(), statement))
+            .await
+            .unwrap();
         let mut states: BTreeMap<i64, String> = BTreeMap::new();
         let mut lost: BTreeMap<usize, usize> = BTreeMap::new();
         for row in rows {
-            let (call_id, name): (i64, String) = (row.try_get("", "call_id").unwrap(), row.try_get("", "name").unwrap());
-            let (state, is_lost): (String, bool) = (row.try_get("", "state").unwrap(), row.try_get("", "lost").unwrap());
+            let (call_id, name): (i64, String) =
+                (row.try_get("", "call_id").unwrap(), row.try_get("", "name").unwrap());
+            let (state, is_lost): (String, bool) =
+                (row.try_get("", "state").unwrap(), row.try_get("", "lost").unwrap());
             states.insert(call_id, state);
             *lost.entry(name.parse().unwrap()).or_default() += usize::from(is_lost);
         }
         for (name, calls) in &self.billed {
             let recorded = lost.get(name).copied().unwrap_or_default();
             if calls.len() > 1 + recorded {
-                return Err(format!("I4: call {name} was paid {} times, {recorded} losses are recorded", calls.len()));
+                return Err(format!(
+                    "I4: call {name} was paid {} times, {recorded} losses are recorded",
+                    calls.len()
+                ));
             }
             for call_id in calls {
-                if !states.get(call_id).is_some_and(|state| ["done", "ambiguous", "open"].contains(&state.as_str())) {
-                    return Err(format!("I4: call {call_id} was billed, its row says {:?}", states.get(call_id)));
+                if !states
+                    .get(call_id)
+                    .is_some_and(|state| ["done", "ambiguous", "open"].contains(&state.as_str()))
+                {
+                    return Err(format!(
+                        "I4: call {call_id} was billed, its row says {:?}",
+                        states.get(call_id)
+                    ));
                 }
             }
         }
         let billed = |call_id: &i64| self.billed.values().flatten().any(|billed| billed == call_id);
         match states.iter().find(|(call_id, state)| *state == "done" && !billed(call_id)) {
-            Some((call_id, _)) => Err(format!("I4: call {call_id} is done in the ledger, and was not billed")),
+            Some((call_id, _)) => {
+                Err(format!("I4: call {call_id} is done in the ledger, and was not billed"))
+            }
             None => Ok(()),
         }
     }

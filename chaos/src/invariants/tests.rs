@@ -1,10 +1,10 @@
 //! Each check sees what it is there for, and nothing else.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use sandbox::{Call, Download};
+use sandbox::Download;
 
 use super::*;
-use crate::facts::{ImageRow, TaskRow};
+use crate::facts::{CallRow, ImageRow, TaskRow};
 
 /// A task of two images that ended well, with its two calls and its two downloads.
 fn sound() -> Facts {
@@ -14,6 +14,7 @@ fn sound() -> Facts {
         n,
         started_ms: 1_000 * seq,
         ended_ms: Some(1_000 * seq + 500),
+        done_ms: Some(1_000 * seq + 500),
         status: Some(200),
         accepted: true,
         billed: true,
@@ -41,6 +42,9 @@ fn sound() -> Facts {
 fn after(change: impl FnOnce(&mut Facts)) -> Vec<&'static str> {
     let mut facts = sound();
     change(&mut facts);
+    if facts.calls.is_empty() {
+        facts.calls = ledger(&facts);
+    }
     of(&facts).iter().map(|violation| violation.invariant).collect()
 }
 
@@ -97,30 +101,101 @@ fn i3_each_index_is_a_row_or_missing() {
     assert_eq!(state("partial", vec![0]), ["I3"]);
 }
 
+/// What a true ledger says of these calls.
+fn ledger(facts: &Facts) -> Vec<CallRow> {
+    let billed = facts.meter.calls.iter().filter(|call| call.billed);
+    let row = |call: &Call| {
+        let (task_id, name) = call.idempotency_key.as_deref().unwrap().split_once('/').unwrap();
+        CallRow {
+            task_id: task_id.into(),
+            name: name.into(),
+            state: "done".into(),
+            images_asked: call.n as i32,
+            images_billed: Some(call.images_billed as i32),
+            request_id: Some(format!("req_{:08}", call.seq)),
+            begun_ms: call.started_ms as i64,
+            ended_ms: call.ended_ms.map(|ended| ended as i64),
+            ..CallRow::default()
+        }
+    };
+    billed.map(row).collect()
+}
+
+/// What is violated where the ledger of a call that was paid twice was changed so.
+fn paid_twice(change: impl FnOnce(&mut CallRow)) -> Vec<&'static str> {
+    let mut violated = after(|facts| {
+        again(facts, "1", |_| {});
+        facts.calls = ledger(facts);
+        change(&mut facts.calls[1]);
+    });
+    violated.dedup();
+    violated
+}
+
 #[test]
-fn i4_a_call_is_paid_again_only_for_a_lost_answer() {
+fn i4_a_call_is_paid_again_only_for_a_loss_on_record() {
     assert_eq!(after(|facts| again(facts, "1", |_| {})), ["I4"]);
-    assert_eq!(after(|facts| again(facts, "1", |call| call.billed = false)), NONE);
-    let lost = |lose: fn(&mut Call)| {
+    assert_eq!(after(|facts| again(facts, "1", |call| (call.billed, call.images_billed) = (false, 0))), NONE);
+    let unknown =
+        |row: &mut CallRow| (row.state, row.images_billed, row.request_id) = ("ambiguous".into(), None, None);
+    assert_eq!(paid_twice(unknown), ["I4"]);
+    assert_eq!(paid_twice(|row| row.lost = true), NONE);
+    let lost = |row: &mut CallRow| {
+        unknown(row);
+        row.lost = true;
+    };
+    assert_eq!(paid_twice(lost), NONE);
+}
+
+#[test]
+fn i4_the_ledger_is_the_bill() {
+    let differs = |change: fn(&mut Vec<CallRow>)| {
+        let mut violated = after(|facts| {
+            facts.calls = ledger(facts);
+            change(&mut facts.calls);
+        });
+        violated.dedup();
+        violated
+    };
+    assert_eq!(differs(|_| {}), NONE);
+    assert_eq!(differs(|rows| _ = rows.pop()), ["I4"]);
+    assert_eq!(differs(|rows| rows[1].images_billed = Some(1)), ["I4"]);
+    assert_eq!(differs(|rows| rows[1].request_id = Some("req_00000009".into())), ["I4"]);
+    assert_eq!(differs(|rows| rows[1].state = "failed".into()), ["I4"]);
+}
+
+#[test]
+fn i5_no_call_comes_above_the_limit() {
+    let limits = |limits: &[(u64, Option<u64>)]| {
+        let limits = limits.to_vec();
         after(move |facts| {
-            lose(facts.meter.calls.last_mut().unwrap());
-            again(facts, "1", |call| {
-                *call = Call { client_gone: false, spoilt: false, status: Some(200), ..call.clone() }
+            // The first runs until the second is over.
+            facts.meter.calls[0].done_ms = Some(9_000);
+            facts.limits = limits;
+        })
+    };
+    assert_eq!(limits(&[(0, Some(2))]), NONE);
+    assert_eq!(limits(&[(0, Some(1))]), ["I5"]);
+    assert_eq!(limits(&[(0, Some(2)), (1_900, Some(1))]), NONE);
+    assert_eq!(limits(&[(0, Some(2)), (400, Some(1))]), ["I5"]);
+    assert_eq!(limits(&[(0, Some(1)), (1_900, None)]), NONE);
+}
+
+#[test]
+fn i7_nobody_calls_before_the_retry_after_is_over() {
+    let refused = |wait_ms| {
+        after(move |facts| {
+            facts.calls = ledger(facts);
+            facts.calls.push(CallRow {
+                state: "failed".into(),
+                ended_ms: Some(1_500),
+                wait_ms: Some(wait_ms),
+                ..CallRow::default()
             });
         })
     };
-    assert_eq!(lost(|call| call.client_gone = true), NONE);
-    assert_eq!(lost(|call| call.status = None), NONE);
-    assert_eq!(lost(|call| call.spoilt = true), NONE);
-    let killed = |at: u64| {
-        after(move |facts| {
-            facts.deeds.losses.push((at, at));
-            again(facts, "1", |_| {});
-        })
-    };
-    assert_eq!(killed(2_100), NONE);
-    assert_eq!(killed(900), ["I4"]);
-    assert_eq!(killed(30_000), ["I4"]);
+    assert_eq!(refused(500), NONE);
+    assert_eq!(refused(501), ["I7"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use sandbox::{Chance, Fault, ObjectStore, Rule};
 use tokio::time::sleep;
 
-use super::ground::{Ground, Reach, now_ms};
+use super::ground::{Ground, LIMIT, Reach, now_ms};
 use crate::Link;
 
 /// Something that goes wrong, and is put right again before the next.
@@ -36,12 +36,16 @@ pub(super) enum Deed {
     Storm(u16),
     /// Every URL given out so far is dead.
     ExpireUrls,
+    /// The limit of calls at once is set to this.
+    Limit(u32),
+    /// The provider key is paused for seconds.
+    PauseKey,
 }
 
 impl Deed {
     pub(super) fn random(chance: &mut Chance) -> Deed {
         let link = Link::ALL[chance.below(4) as usize];
-        match chance.below(14) {
+        match chance.below(17) {
             0..=2 => Deed::KillWorker,
             3 => Deed::StopWorker,
             4 => Deed::PauseWorker,
@@ -53,7 +57,9 @@ impl Deed {
             10 => Deed::Stall(link),
             11 => Deed::Slow(link),
             12 => Deed::Storm(if chance.below(2) == 0 { 429 } else { 503 }),
-            _ => Deed::ExpireUrls,
+            13 => Deed::ExpireUrls,
+            14 | 15 => Deed::Limit([0, 3, 6, LIMIT, LIMIT][chance.below(5) as usize]),
+            _ => Deed::PauseKey,
         }
     }
 
@@ -123,15 +129,27 @@ impl Deed {
                 sleep(a_while).await;
             }
             Deed::ExpireUrls => ground.stack.provider.expire_urls(),
+            Deed::Limit(ceiling) => {
+                ground.limit(&serde_json::json!({ "ceiling": ceiling })).await?;
+                if ceiling == 0 {
+                    sleep(a_while).await;
+                    ground.limit(&serde_json::json!({ "ceiling": LIMIT })).await?;
+                }
+            }
+            Deed::PauseKey => {
+                ground.limit(&serde_json::json!({ "paused": true })).await?;
+                sleep(a_while).await;
+                ground.limit(&serde_json::json!({ "paused": false })).await?;
+            }
         }
-        if self.loses_results() {
-            reach.may_have_lost(began);
+        if self.deafens() {
+            reach.deafened(began);
         }
         Ok(())
     }
 
-    /// May what a provider has answered be lost, and have to be paid again?
-    fn loses_results(self) -> bool {
+    /// May workers not hear of a cancel meanwhile?
+    fn deafens(self) -> bool {
         match self {
             Deed::KillWorker
             | Deed::PauseWorker
@@ -147,7 +165,9 @@ impl Deed {
             | Deed::Stall(_)
             | Deed::Slow(_)
             | Deed::Storm(_)
-            | Deed::ExpireUrls => false,
+            | Deed::ExpireUrls
+            | Deed::Limit(_)
+            | Deed::PauseKey => false,
         }
     }
 }

@@ -17,8 +17,12 @@ use crate::{Deeds, Links, Violation};
 
 /// The sample portrait, in every soak's bucket.
 pub(super) const PHOTO: &str = "uploads/portrait.jpg";
+/// The provider key: named after its route.
+const KEY: &str = "default";
 /// Prompts with this word are rejected.
 pub(super) const FORBIDDEN: &str = "forbidden";
+/// Calls at once, over all workers, unless a deed says otherwise.
+pub(super) const LIMIT: u32 = 12;
 /// How likely each fault is, at each call or download.
 const FAULT: f64 = 0.004;
 
@@ -36,7 +40,6 @@ impl Ground {
         let provider = Settings {
             speed: 20.0,
             image_px: 96,
-            max_in_flight: Some(10 * soak.workers),
             idempotency_header: soak.keys_are_honoured.then(|| "Idempotency-Key".to_owned()),
             ..Settings::aggregator()
         };
@@ -53,6 +56,7 @@ impl Ground {
         let config = ground.config()?;
         migrations::up(&database::connect(&config.database, 2).await?).await.context("the migrations")?;
         Storage::new(&config.storage).put(PHOTO, "image/jpeg", PORTRAIT.into()).await?;
+        ground.limit(&serde_json::json!({ "ceiling": LIMIT, "floor": 4 })).await?;
         for _ in 0..soak.workers {
             let worker = ground.worker().await?;
             ground.workers.push(worker);
@@ -84,6 +88,14 @@ impl Ground {
         }
         let program = self.stack.program(&format!("worker-{}", self.started), &self.soak.darkroom)?;
         program.arg("worker").envs(environment).patience(Duration::from_secs(15)).start().await
+    }
+
+    /// Changes what the provider key allows.
+    pub(super) async fn limit(&self, change: &serde_json::Value) -> Result<()> {
+        let database = database::connect(&self.config()?.database, 1).await?;
+        database::limits::set(&database, KEY, change).await?;
+        database.close().await?;
+        Ok(())
     }
 
     /// Nothing goes wrong any more.
@@ -138,8 +150,8 @@ impl Reach {
         lock(&self.deeds).cancels.push((task_id.to_owned(), now_ms()));
     }
 
-    /// Results of calls since `since_ms` may be lost.
-    pub(super) fn may_have_lost(&self, since_ms: u64) {
+    /// Workers may not have heard of cancels since `since_ms`.
+    pub(super) fn deafened(&self, since_ms: u64) {
         lock(&self.deeds).losses.push((since_ms, now_ms()));
     }
 

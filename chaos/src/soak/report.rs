@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, Statement};
 
 use super::Soak;
 use super::deed::Deed;
-use crate::calls::{by_name, is_lost};
+use crate::calls::by_name;
 use crate::{Violation, Witness};
 
 /// The end of a soak.
@@ -60,9 +60,7 @@ impl Report {
         }
         let mut paid_again = 0;
         for calls in by_name(meter).values() {
-            let billed: Vec<_> = calls.iter().filter(|call| call.billed).collect();
-            let lost = billed.iter().filter(|call| is_lost(call, witness.deeds)).count();
-            paid_again += billed.len().saturating_sub(1).min(lost);
+            paid_again += calls.iter().filter(|call| call.billed).count().saturating_sub(1);
         }
         let mut deeds: BTreeMap<String, usize> = BTreeMap::new();
         for deed in done {

@@ -152,6 +152,7 @@ BEGIN
     UPDATE calls
        SET state = p_state, ended_at = t, images_billed = p_images_billed, cost_usd = p_cost_usd, request_id = p_request_id,
            failure_kind = p_failure_kind, message = p_message, result = p_result,
+           wait_ms = CASE WHEN p_refused THEN p_wait_ms END,
            runs_until = CASE WHEN p_may_run THEN runs_until ELSE least(runs_until, t) END,
            lost_at = CASE WHEN p_state = 'lost' THEN t ELSE lost_at END
      WHERE call_id = p_call AND (state = 'open' OR state = 'ambiguous' AND p_state <> 'ambiguous')

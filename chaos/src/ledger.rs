@@ -1,0 +1,132 @@
+//! The invariants of paid calls: what the ledger says, against what the provider's own meter says.
+
+use std::collections::BTreeMap;
+
+use sandbox::Call;
+
+use crate::facts::{CallRow, Facts};
+
+/// From when a call is allowed until it has arrived at the provider: it is sent within a second, and the network takes its time.
+const ARRIVES_WITHIN_MS: u64 = 1_500;
+/// From when a refusal is recorded until nobody begins a call without knowing of it.
+const KNOWN_WITHIN_MS: i64 = 200;
+
+/// The rows of the ledger, by the name that idempotency keys have.
+fn by_name(facts: &Facts) -> BTreeMap<String, Vec<&CallRow>> {
+    let mut rows: BTreeMap<String, Vec<&CallRow>> = BTreeMap::new();
+    for row in &facts.calls {
+        rows.entry(format!("{}/{}", row.task_id, row.name)).or_default().push(row);
+    }
+    rows
+}
+
+/// I4: a call is paid once, and once more for each loss on record.
+pub(crate) fn paid_once_but_for_recorded_losses(facts: &Facts) -> Vec<String> {
+    let rows = by_name(facts);
+    let mut billed: BTreeMap<&str, Vec<&Call>> = BTreeMap::new();
+    for call in facts.meter.calls.iter().filter(|call| call.billed) {
+        billed.entry(call.idempotency_key.as_deref().unwrap_or_default()).or_default().push(call);
+    }
+    let wrong = billed.into_iter().filter_map(|(name, calls)| {
+        let rows = rows.get(name).map(Vec::as_slice).unwrap_or_default();
+        let lost = rows.iter().filter(|row| row.lost).count();
+        (calls.len() > 1 + lost).then(|| {
+            format!(
+                "`{name}` was paid {} times, {lost} losses are on record: {rows:?} {calls:?}",
+                calls.len()
+            )
+        })
+    });
+    wrong.collect()
+}
+
+/// I4: the ledger is the bill. What is done there was billed so, and what was billed is done there, or on record as unknown or lost.
+pub(crate) fn ledger_is_the_bill(facts: &Facts) -> Vec<String> {
+    let rows = by_name(facts);
+    let mut wrong = Vec::new();
+    let by_request: BTreeMap<String, &Call> =
+        facts.meter.calls.iter().map(|call| (format!("req_{:08}", call.seq), call)).collect();
+    for row in facts.calls.iter().filter(|row| row.state == "done") {
+        let call = row.request_id.as_deref().and_then(|id| by_request.get(id));
+        // Where keys are honoured, a repeated call is answered again and not billed again.
+        let fits = |call: &Call| {
+            call.replayed
+                || call.billed && [Some(call.images_billed as i32), Some(0)].contains(&row.images_billed)
+        };
+        if !call.is_some_and(|call| fits(call)) {
+            wrong.push(format!("the ledger has a call that was billed otherwise: {row:?} {call:?}"));
+        }
+    }
+    for call in facts.meter.calls.iter().filter(|call| call.billed) {
+        let rows = call
+            .idempotency_key
+            .as_deref()
+            .and_then(|name| rows.get(name))
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let id = format!("req_{:08}", call.seq);
+        let known = rows.iter().any(|row| row.state == "done" && row.request_id.as_ref() == Some(&id));
+        let unknown = rows.iter().any(|row| ["open", "ambiguous", "lost"].contains(&row.state.as_str()));
+        if !known && !unknown {
+            wrong.push(format!("a billed call is not in the ledger: {call:?}; of that name: {rows:?}"));
+        }
+    }
+    let billed: i64 = facts.meter.calls.iter().map(|call| i64::from(call.images_billed)).sum();
+    let recorded: i64 = facts.calls.iter().map(|row| i64::from(row.images_billed.unwrap_or_default())).sum();
+    let unknown =
+        facts.calls.iter().filter(|row| ["open", "ambiguous", "lost"].contains(&row.state.as_str()));
+    // What was billed for a call whose answer nobody read: as many images as a provider gives at once.
+    let possible: i64 = unknown.map(|row| i64::from(row.images_asked).max(10)).sum();
+    if !(recorded..=recorded + possible).contains(&billed) {
+        wrong.push(format!(
+            "{billed} images were billed; the ledger has {recorded}, and up to {possible} of which nobody knows"
+        ));
+    }
+    wrong
+}
+
+/// I5: no call arrives that makes more than the limit allows, or allowed when the call was begun.
+pub(crate) fn in_flight_within_the_limit(facts: &Facts) -> Vec<String> {
+    if facts.limits.is_empty() {
+        return Vec::new();
+    }
+    let accepted: Vec<&Call> = facts.meter.calls.iter().filter(|call| call.accepted).collect();
+    let wrong = accepted.iter().filter_map(|call| {
+        let at = call.started_ms;
+        let in_flight = accepted
+            .iter()
+            .filter(|other| {
+                other.started_ms <= at && other.seq <= call.seq && other.done_ms.is_none_or(|done| done > at)
+            })
+            .count() as u64;
+        let allowed = allowed(&facts.limits, at.saturating_sub(ARRIVES_WITHIN_MS), at)?;
+        (in_flight > allowed).then(|| {
+            format!("{in_flight} calls in flight, {allowed} allowed, when #{} came at {at}", call.seq)
+        })
+    });
+    wrong.collect()
+}
+
+/// The highest limit between two moments; none where there was none for a while.
+fn allowed(limits: &[(u64, Option<u64>)], from: u64, to: u64) -> Option<u64> {
+    let before = limits.iter().rev().find(|(at, _)| *at <= from).map(|(_, limit)| *limit).unwrap_or_default();
+    let within = limits.iter().filter(|(at, _)| (from..=to).contains(at)).map(|(_, limit)| *limit);
+    std::iter::once(before)
+        .chain(within)
+        .map(|limit| limit.unwrap_or(u64::MAX))
+        .max()
+        .filter(|limit| *limit < u64::MAX)
+}
+
+/// I7: once a refusal is on record, nobody begins a call before its Retry-After is over.
+pub(crate) fn retry_after_is_obeyed_by_all(facts: &Facts) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for refused in &facts.calls {
+        let (Some(wait), Some(ended)) = (refused.wait_ms, refused.ended_ms) else { continue };
+        let closed = ended + KNOWN_WITHIN_MS..ended + i64::from(wait);
+        for row in facts.calls.iter().filter(|row| closed.contains(&row.begun_ms) && row.state != "unsent") {
+            wrong.push(format!("{row:?} began {} ms after {refused:?}", row.begun_ms - ended));
+        }
+    }
+    wrong
+}

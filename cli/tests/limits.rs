@@ -1,0 +1,183 @@
+//! One limit over all workers: several worker processes on one provider key.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::time::{Duration, Instant};
+
+use chaos::Deeds;
+use client::Task;
+use sandbox::{Fault, Meter, Rule};
+use serde_json::json;
+use tests::{GivenTask, Stack, a_task};
+use tokio::process::Child;
+
+const DARKROOM: &str = env!("CARGO_BIN_EXE_darkroom");
+
+/// A stack whose calls take so long, with so many worker processes under this limit.
+async fn stack(call_ms: u64, workers: usize, limit: u32) -> (Stack, Vec<Child>) {
+    let stack = Stack::with().provider(|provider| provider.batch_ms = call_ms).without_worker().start().await;
+    set(&stack, json!({ "ceiling": limit })).await;
+    let workers = (0..workers).map(|_| stack.spawn_worker(DARKROOM, &[])).collect();
+    (stack, workers)
+}
+
+async fn set(stack: &Stack, change: serde_json::Value) {
+    database::limits::set(&stack.database, "default", &change).await.unwrap();
+}
+
+/// Starts so many tasks of a plan, each of a user of its own.
+async fn begin(stack: &Stack, tasks: usize, plan: &str) -> (Vec<GivenTask>, Vec<Task>) {
+    let given: Vec<GivenTask> =
+        (0..tasks).map(|user| a_task().plan(plan).user(&format!("user-{user}"))).collect();
+    let begun = futures::future::join_all(given.iter().map(|given| stack.begin(given))).await;
+    (given, begun)
+}
+
+/// Waits for all; the invariants hold.
+async fn finish(stack: &Stack, given: &[GivenTask], tasks: &[Task]) -> Meter {
+    for task in tasks {
+        stack.result(task).await.unwrap();
+    }
+    stack.assert_invariants(&given.iter().collect::<Vec<_>>(), &Deeds::default()).await;
+    stack.provider.meter().snapshot()
+}
+
+fn signal(worker: &Child, name: &str) {
+    let pid = worker.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn four_workers_use_the_limit_and_never_more() {
+    let (stack, _workers) = stack(100, 4, 6).await;
+    let (given, tasks) = begin(&stack, 6, "start").await;
+    let meter = finish(&stack, &given, &tasks).await;
+    assert_eq!((meter.max_in_flight, meter.billed_calls, meter.throttled), (6, 6 * 7, 0));
+}
+
+#[tokio::test]
+async fn a_limit_is_lowered_to_0_and_raised_while_work_waits() {
+    let (stack, _workers) = stack(200, 3, 8).await;
+    let (given, tasks) = begin(&stack, 8, "start").await;
+    let meter = stack.provider.meter();
+    meter.wait_until(|meter| meter.in_flight == 8).await.unwrap();
+    set(&stack, json!({ "ceiling": 0 })).await;
+    meter.wait_until(|meter| meter.in_flight == 0).await.unwrap();
+    let made = meter.snapshot().calls.len();
+    set(&stack, json!({ "ceiling": 2 })).await;
+    meter.wait_until(|meter| meter.in_flight == 2).await.unwrap();
+    set(&stack, json!({ "ceiling": 5 })).await;
+    meter.wait_until(|meter| meter.in_flight == 5).await.unwrap();
+    assert!(meter.snapshot().calls.len() > made);
+    set(&stack, json!({ "ceiling": null })).await;
+    // No limit: as many as there are slots, or calls.
+    meter.wait_until(|meter| meter.in_flight > 8).await.unwrap();
+    finish(&stack, &given, &tasks).await;
+}
+
+#[tokio::test]
+async fn a_paused_key_takes_no_call_until_it_is_resumed() {
+    let (stack, _workers) = stack(50, 2, 4).await;
+    set(&stack, json!({ "paused": true })).await;
+    let (given, tasks) = begin(&stack, 1, "free").await;
+    stack.wait_until(&tasks[0], |progress| progress.images_planned > 0).await;
+    assert_eq!(stack.provider.meter().snapshot().calls.len(), 0);
+    set(&stack, json!({ "paused": false })).await;
+    finish(&stack, &given, &tasks).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_starts_later_gets_its_share_of_a_busy_key() {
+    let (stack, mut workers) = stack(300, 1, 6).await;
+    let (given, tasks) = begin(&stack, 10, "start").await;
+    stack.provider.meter().wait_until(|meter| meter.in_flight == 6).await.unwrap();
+    workers.push(stack.spawn_worker(DARKROOM, &["generate"]));
+    let started = Instant::now();
+    let shares = async || {
+        let sql = "SELECT granted FROM leases WHERE ended_at IS NULL ORDER BY granted";
+        let rows = sea_orm::ConnectionTrait::query_all_raw(
+            &stack.database,
+            sea_orm::Statement::from_string(sea_orm::DatabaseBackend::Postgres, sql),
+        );
+        rows.await.unwrap().iter().map(|row| row.try_get::<i32>("", "granted").unwrap()).collect::<Vec<_>>()
+    };
+    while shares().await != [3, 3] {
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", shares().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    eprintln!("half of the limit moved {:?} after the second worker's start", started.elapsed());
+    finish(&stack, &given, &tasks).await;
+}
+
+#[tokio::test]
+async fn what_a_killed_worker_held_is_used_again() {
+    let (stack, mut workers) = stack(300, 4, 8).await;
+    let (given, tasks) = begin(&stack, 16, "start").await;
+    let meter = stack.provider.meter();
+    meter.wait_until(|meter| meter.in_flight == 8).await.unwrap();
+    workers[0].start_kill().unwrap();
+    workers[0].wait().await.unwrap();
+    let meter = finish(&stack, &given, &tasks).await;
+    assert_eq!(meter.max_in_flight, 8);
+}
+
+#[tokio::test]
+async fn a_worker_paused_for_longer_than_its_lease_calls_nobody_on_it() {
+    let (stack, workers) = stack(300, 3, 6).await;
+    let (given, tasks) = begin(&stack, 10, "start").await;
+    let meter = stack.provider.meter();
+    meter.wait_until(|meter| meter.in_flight == 6).await.unwrap();
+    signal(&workers[0], "STOP");
+    // Until another has what it held, but for its calls that may run on.
+    meter.wait_until(|meter| meter.billed_calls > 6 * 6).await.unwrap();
+    signal(&workers[0], "CONT");
+    let meter = finish(&stack, &given, &tasks).await;
+    assert_eq!(meter.max_in_flight, 6);
+}
+
+#[tokio::test]
+async fn one_workers_429_stops_all_of_them() {
+    let (stack, _workers) = stack(100, 4, 8).await;
+    set(&stack, json!({ "floor": 8 })).await;
+    let storm = Rule::new(Fault::Status { status: 429, retry_after_s: Some(3) }).from_nth(20).times(1);
+    stack.provider.faults().add(storm);
+    let (given, tasks) = begin(&stack, 8, "start").await;
+    let meter = finish(&stack, &given, &tasks).await;
+    let refused = meter.calls.iter().find(|call| call.status == Some(429)).unwrap().ended_ms.unwrap();
+    let stopped =
+        meter.calls.iter().filter(|call| (refused + 1_000..refused + 3_000).contains(&call.started_ms));
+    assert_eq!(stopped.count(), 0);
+}
+
+#[tokio::test]
+async fn a_minute_of_nothing_but_503_costs_a_tenth_of_the_calls_at_most() {
+    let (stack, _workers) = stack(50, 4, 8).await;
+    stack.provider.faults().add(
+        Rule::new(Fault::Status { status: 503, retry_after_s: None })
+            .from_nth(10)
+            .during(Duration::from_secs(40)),
+    );
+    let (given, tasks) = begin(&stack, 30, "start").await;
+    let meter = stack.provider.meter();
+    meter.wait_long_until(|meter| meter.billed_calls > 30).await.unwrap();
+    let meter = finish(&stack, &given, &tasks).await;
+    let needed = 30 * 7;
+    eprintln!("{} calls for {needed} needed", meter.calls.len());
+    assert!(meter.calls.len() * 10 <= needed * 11, "{} calls for {needed}", meter.calls.len());
+}
+
+#[tokio::test]
+async fn calls_a_minute_are_counted_exactly() {
+    let (stack, _workers) = stack(20, 3, 6).await;
+    set(&stack, json!({ "calls_per_minute": 10 })).await;
+    let (given, tasks) = begin(&stack, 2, "start").await;
+    for task in &tasks {
+        tokio::time::timeout(Duration::from_secs(120), task.result()).await.unwrap().unwrap();
+    }
+    let meter = finish(&stack, &given, &tasks).await;
+    let starts: Vec<u64> = meter.calls.iter().map(|call| call.started_ms).collect();
+    let most = starts
+        .iter()
+        .map(|from| starts.iter().filter(|at| (*from..from + 60_000).contains(*at)).count())
+        .max();
+    assert_eq!((starts.len(), most), (14, Some(10)));
+}
