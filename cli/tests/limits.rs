@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use chaos::Deeds;
 use client::Task;
 use sandbox::{Fault, Meter, Rule};
+use sea_orm::{ConnectionTrait, Statement};
 use serde_json::json;
 use tests::{GivenTask, Stack, a_task};
 use tokio::process::Child;
@@ -41,6 +42,22 @@ async fn finish(stack: &Stack, given: &[GivenTask], tasks: &[Task]) -> Meter {
     stack.provider.meter().snapshot()
 }
 
+/// Waits until the workers' shares are these, in ascending order.
+async fn wait_for_shares(stack: &Stack, expected: &[i32]) {
+    let sql = "SELECT granted FROM leases WHERE ended_at IS NULL ORDER BY granted";
+    let shares = async || {
+        let backend = stack.database.get_database_backend();
+        let rows = stack.database.query_all_raw(Statement::from_string(backend, sql)).await.unwrap();
+        rows.iter().map(|row| row.try_get("", "granted").unwrap()).collect::<Vec<i32>>()
+    };
+    let began = Instant::now();
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    while shares().await != expected {
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", shares().await);
+        ticks.tick().await;
+    }
+}
+
 fn signal(worker: &Child, name: &str) {
     let pid = worker.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
@@ -57,7 +74,7 @@ async fn four_workers_use_the_limit_and_never_more() {
 #[tokio::test]
 async fn a_limit_is_lowered_to_0_and_raised_while_work_waits() {
     let (stack, _workers) = stack(200, 3, 8).await;
-    let (given, tasks) = begin(&stack, 8, "start").await;
+    let (given, tasks) = begin(&stack, 24, "start").await;
     let meter = stack.provider.meter();
     meter.wait_until(|meter| meter.in_flight == 8).await.unwrap();
     set(&stack, json!({ "ceiling": 0 })).await;
@@ -88,22 +105,11 @@ async fn a_paused_key_takes_no_call_until_it_is_resumed() {
 #[tokio::test]
 async fn a_worker_that_starts_later_gets_its_share_of_a_busy_key() {
     let (stack, mut workers) = stack(300, 1, 6).await;
-    let (given, tasks) = begin(&stack, 10, "start").await;
+    let (given, tasks) = begin(&stack, 40, "start").await;
     stack.provider.meter().wait_until(|meter| meter.in_flight == 6).await.unwrap();
     workers.push(stack.spawn_worker(DARKROOM, &["generate"]));
     let started = Instant::now();
-    let shares = async || {
-        let sql = "SELECT granted FROM leases WHERE ended_at IS NULL ORDER BY granted";
-        let rows = sea_orm::ConnectionTrait::query_all_raw(
-            &stack.database,
-            sea_orm::Statement::from_string(sea_orm::DatabaseBackend::Postgres, sql),
-        );
-        rows.await.unwrap().iter().map(|row| row.try_get::<i32>("", "granted").unwrap()).collect::<Vec<_>>()
-    };
-    while shares().await != [3, 3] {
-        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", shares().await);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    wait_for_shares(&stack, &[3, 3]).await;
     eprintln!("half of the limit moved {:?} after the second worker's start", started.elapsed());
     finish(&stack, &given, &tasks).await;
 }
@@ -111,9 +117,9 @@ async fn a_worker_that_starts_later_gets_its_share_of_a_busy_key() {
 #[tokio::test]
 async fn what_a_killed_worker_held_is_used_again() {
     let (stack, mut workers) = stack(300, 4, 8).await;
-    let (given, tasks) = begin(&stack, 16, "start").await;
-    let meter = stack.provider.meter();
-    meter.wait_until(|meter| meter.in_flight == 8).await.unwrap();
+    let (given, tasks) = begin(&stack, 24, "start").await;
+    // Its own calls may run on for minutes: until then they use their part of the limit.
+    wait_for_shares(&stack, &[2, 2, 2, 2]).await;
     workers[0].start_kill().unwrap();
     workers[0].wait().await.unwrap();
     let meter = finish(&stack, &given, &tasks).await;
@@ -123,7 +129,7 @@ async fn what_a_killed_worker_held_is_used_again() {
 #[tokio::test]
 async fn a_worker_paused_for_longer_than_its_lease_calls_nobody_on_it() {
     let (stack, workers) = stack(300, 3, 6).await;
-    let (given, tasks) = begin(&stack, 10, "start").await;
+    let (given, tasks) = begin(&stack, 40, "start").await;
     let meter = stack.provider.meter();
     meter.wait_until(|meter| meter.in_flight == 6).await.unwrap();
     signal(&workers[0], "STOP");
