@@ -19,13 +19,6 @@ pub(crate) struct Planted {
 
 pub(crate) const FAULTS: &[Fault] = &[
     Fault {
-        what: "a call may begin under a lease that is over",
-        shows_as: "I5",
-        function: "begin_call",
-        right: "lease.lease_id IS NULL OR lease.ended_at IS NOT NULL OR lease.expires_at <= t OR",
-        wrong: "",
-    },
-    Fault {
         what: "calls that may run on after their worker's death use no capacity",
         shows_as: "I5",
         function: "calls_without_a_lease",
@@ -38,13 +31,6 @@ pub(crate) const FAULTS: &[Fault] = &[
         function: "grant_lease",
         right: "SET granted = greatest(target, p_holds)",
         wrong: "SET granted = target",
-    },
-    Fault {
-        what: "a renewal that arrives late counts",
-        shows_as: "I5",
-        function: "grant_lease",
-        right: "p_renewal <= own.renewal",
-        wrong: "false",
     },
     Fault {
         what: "a limit that was lowered is heard of at the next renewal only",
@@ -61,39 +47,11 @@ pub(crate) const FAULTS: &[Fault] = &[
         wrong: "l.lease_id = last.lease_id AND false",
     },
     Fault {
-        what: "the window of the rate is too short",
-        shows_as: "I6",
-        function: "begin_call",
-        right: "t - interval '61 s'",
-        wrong: "t - interval '30 s'",
-    },
-    Fault {
-        what: "a refusal holds nobody back",
-        shows_as: "I7",
-        function: "begin_call",
-        right: "IF key.throttled_until > t THEN",
-        wrong: "IF false THEN",
-    },
-    Fault {
         what: "a pause holds nobody back",
         shows_as: "a call began while the key was paused",
         function: "begin_call",
         right: "IF key.paused THEN",
         wrong: "IF false THEN",
-    },
-    Fault {
-        what: "a call that was not answered is taken for ended",
-        shows_as: "I5",
-        function: "end_call",
-        right: "CASE WHEN p_may_run THEN runs_until ELSE least(runs_until, t) END",
-        wrong: "least(runs_until, t)",
-    },
-    Fault {
-        what: "a possible loss is not recorded",
-        shows_as: "I4",
-        function: "begin_call",
-        right: "lost_at = CASE WHEN c.idempotency_key IS NULL THEN t END",
-        wrong: "lost_at = NULL",
     },
     Fault {
         what: "a call that is done is made again",

@@ -1,5 +1,6 @@
 //! The lease and the ledger against a model: random interleavings of what workers, the provider, Temporal and people do, on the real
 //! statements in a real Postgres and the worker's own `Capacity`. A failure is shrunk, and printed as the steps that lead to it.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod faults;
 mod world;
@@ -70,7 +71,7 @@ impl Model {
 fn whatever_happens_in_whatever_order_the_limits_hold_and_the_ledger_is_the_bill() {
     let seed = std::env::var("SEED").ok().map_or_else(rand_seed, |seed| seed.parse().unwrap());
     let cases = std::env::var("CASES").map_or(60, |cases| cases.parse().unwrap());
-    println!("SEED={seed} CASES={cases}");
+    eprintln!("SEED={seed} CASES={cases}");
 
     let checked = Model::start().check(seed, cases, 2_000);
 
@@ -90,7 +91,7 @@ fn each_planted_fault_is_found() {
         let found = (0..20).find_map(|seed| model.check(seed, 40, 0).err().filter(shows));
         model.runtime.block_on(async { model.database.execute_unprepared(&planted.undo).await.unwrap() });
         match found {
-            Some((why, _)) => println!("{}: found: {why}", fault.what),
+            Some((why, _)) => eprintln!("{}: found: {why}", fault.what),
             None => missed.push(fault.what),
         }
     }

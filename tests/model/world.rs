@@ -76,6 +76,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         10 => (1..1_500u64).prop_map(Step::Advance),
+        1 => (5_000..35_000u64).prop_map(Step::Advance),
         8 => worker.clone().prop_map(Step::Poll),
         30 => (worker.clone(), 0..4usize, fate).prop_map(|(worker, call, fate)| Step::Next(worker, call, fate)),
         24 => worker.clone().prop_map(Step::Renew),
@@ -87,7 +88,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => (worker, 100..5_000u64).prop_map(|(worker, ms)| Step::Jump(worker, ms)),
         3 => (0..8usize).prop_map(Step::Retry),
         2 => prop_oneof![1 => Just(None), 6 => (0..5u32).prop_map(Some)].prop_map(Step::SetLimit),
-        1 => prop_oneof![Just(None), (2..6u32).prop_map(Some)].prop_map(Step::SetRate),
+        1 => prop_oneof![1 => Just(None), 3 => (2..6u32).prop_map(Some)].prop_map(Step::SetRate),
         1 => any::<bool>().prop_map(Step::PauseKey),
     ]
 }
@@ -455,9 +456,10 @@ impl<'a> World<'a> {
                 let end = End { outcome, request_id: None, failure: None };
                 calls::end(self.db, call_id, &end).await.unwrap();
                 let capacity = &mut self.workers[index].capacity;
-                match end.outcome {
-                    Outcome::Ambiguous { may_run: true } => capacity.give_up(permit),
-                    _ => capacity.end(permit),
+                if end.outcome == (Outcome::Ambiguous { may_run: true }) {
+                    capacity.give_up(permit);
+                } else {
+                    capacity.end(permit);
                 }
                 if let Outcome::Refused { wait } = end.outcome {
                     self.throttled_until_ms =
