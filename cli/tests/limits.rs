@@ -11,6 +11,8 @@ use serde_json::json;
 use tests::{GivenTask, Stack, a_task};
 use tokio::process::Child;
 
+/// Each of these needs the machine: several workers are to keep a limit full.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 const DARKROOM: &str = env!("CARGO_BIN_EXE_darkroom");
 
 /// A stack whose calls take so long, with so many worker processes under this limit.
@@ -65,6 +67,7 @@ fn signal(worker: &Child, name: &str) {
 
 #[tokio::test]
 async fn four_workers_use_the_limit_and_never_more() {
+    let _alone = ALONE.lock().await;
     let (stack, _workers) = stack(100, 4, 6).await;
     let (given, tasks) = begin(&stack, 6, "start").await;
     let meter = finish(&stack, &given, &tasks).await;
@@ -73,6 +76,7 @@ async fn four_workers_use_the_limit_and_never_more() {
 
 #[tokio::test]
 async fn a_limit_is_lowered_to_0_and_raised_while_work_waits() {
+    let _alone = ALONE.lock().await;
     let (stack, _workers) = stack(200, 3, 8).await;
     let (given, tasks) = begin(&stack, 24, "start").await;
     let meter = stack.provider.meter();
@@ -93,6 +97,7 @@ async fn a_limit_is_lowered_to_0_and_raised_while_work_waits() {
 
 #[tokio::test]
 async fn a_paused_key_takes_no_call_until_it_is_resumed() {
+    let _alone = ALONE.lock().await;
     let (stack, _workers) = stack(50, 2, 4).await;
     set(&stack, json!({ "paused": true })).await;
     let (given, tasks) = begin(&stack, 1, "free").await;
@@ -104,6 +109,7 @@ async fn a_paused_key_takes_no_call_until_it_is_resumed() {
 
 #[tokio::test]
 async fn a_worker_that_starts_later_gets_its_share_of_a_busy_key() {
+    let _alone = ALONE.lock().await;
     let (stack, mut workers) = stack(300, 1, 6).await;
     let (given, tasks) = begin(&stack, 40, "start").await;
     stack.provider.meter().wait_until(|meter| meter.in_flight == 6).await.unwrap();
@@ -116,6 +122,7 @@ async fn a_worker_that_starts_later_gets_its_share_of_a_busy_key() {
 
 #[tokio::test]
 async fn what_a_killed_worker_held_is_used_again() {
+    let _alone = ALONE.lock().await;
     let (stack, mut workers) = stack(300, 4, 8).await;
     let (given, tasks) = begin(&stack, 24, "start").await;
     // Its own calls may run on for minutes: until then they use their part of the limit.
@@ -128,6 +135,7 @@ async fn what_a_killed_worker_held_is_used_again() {
 
 #[tokio::test]
 async fn a_worker_paused_for_longer_than_its_lease_calls_nobody_on_it() {
+    let _alone = ALONE.lock().await;
     let (stack, workers) = stack(300, 3, 6).await;
     let (given, tasks) = begin(&stack, 40, "start").await;
     let meter = stack.provider.meter();
@@ -142,6 +150,7 @@ async fn a_worker_paused_for_longer_than_its_lease_calls_nobody_on_it() {
 
 #[tokio::test]
 async fn one_workers_429_stops_all_of_them() {
+    let _alone = ALONE.lock().await;
     let (stack, _workers) = stack(100, 4, 8).await;
     set(&stack, json!({ "floor": 8 })).await;
     let storm = Rule::new(Fault::Status { status: 429, retry_after_s: Some(3) }).from_nth(20).times(1);
@@ -156,6 +165,7 @@ async fn one_workers_429_stops_all_of_them() {
 
 #[tokio::test]
 async fn a_minute_of_nothing_but_503_costs_a_tenth_of_the_calls_at_most() {
+    let _alone = ALONE.lock().await;
     let (stack, _workers) = stack(50, 4, 8).await;
     stack.provider.faults().add(
         Rule::new(Fault::Status { status: 503, retry_after_s: None })
@@ -173,6 +183,7 @@ async fn a_minute_of_nothing_but_503_costs_a_tenth_of_the_calls_at_most() {
 
 #[tokio::test]
 async fn calls_a_minute_are_counted_exactly() {
+    let _alone = ALONE.lock().await;
     let (stack, _workers) = stack(20, 3, 6).await;
     set(&stack, json!({ "calls_per_minute": 10 })).await;
     let (given, tasks) = begin(&stack, 2, "start").await;
