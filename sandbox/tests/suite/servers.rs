@@ -185,6 +185,7 @@ async fn a_stack_starts_and_names_its_parts() -> Result<()> {
             "DARKROOM_PROVIDER__API_KEY",
             "DARKROOM_PROVIDER__MODEL",
             "DARKROOM_FETCH__ALLOW_HOSTS",
+            "DARKROOM_PROVIDER__HONOURS_IDEMPOTENCY",
         ]
     );
     assert_eq!(environment[2].1, "pictures");
