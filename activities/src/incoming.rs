@@ -18,6 +18,9 @@ pub(crate) enum Error {
     /// While it was read from the store.
     #[error(transparent)]
     Storage(#[from] storage::Error),
+    /// Its reader wants no more of it.
+    #[error("told to stop")]
+    Stopped,
 }
 
 /// A body being read.
@@ -42,6 +45,23 @@ impl Incoming {
         let rest = std::mem::replace(&mut self.stream, futures::stream::empty().boxed());
         self.stream = futures::stream::once(futures::future::ready(Ok(head.clone()))).chain(rest).boxed();
         Ok(head)
+    }
+
+    /// The body, broken off with [`Error::Stopped`] as soon as `stop` is there.
+    pub(crate) fn until(
+        self,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> BoxStream<'static, Result<Bytes, Error>> {
+        let state = (self.stream, Box::pin(stop));
+        futures::stream::try_unfold(state, async |(mut stream, mut stop)| {
+            let next = tokio::select! {
+                biased;
+                () = &mut stop => return Err(Error::Stopped),
+                next = stream.try_next() => next?,
+            };
+            Ok(next.map(|chunk| (chunk, (stream, stop))))
+        })
+        .boxed()
     }
 }
 

@@ -35,8 +35,11 @@ pub(crate) async fn transfer(
     let known = Done::<Known>::resume(ctx);
     known.change(|known| known.resize(input.images.len(), (None, 0)));
     let work = async {
-        let moves =
-            input.images.iter().enumerate().map(|(position, image)| move_one(reach, &known, position, image));
+        let moves = input
+            .images
+            .iter()
+            .enumerate()
+            .map(|(position, image)| move_one(reach, ctx, &known, position, image));
         // All of them to their end, so that one image's trouble costs no other its progress.
         let results = futures::future::join_all(moves).await;
         let written = input.images.iter().map(|image| image.object_key.as_str());
@@ -44,20 +47,28 @@ pub(crate) async fn transfer(
         late::withdraw(reach, &input.task_id, written).await;
         results.into_iter().collect::<Result<Vec<Transferred>, Failure>>()
     };
-    let work = known.beat(ctx, work);
-    tokio::select! {
-        result = work => Ok(TransferOutput { images: result.inspect_err(|failure| {
-            let info = ctx.info();
-            tracing::warn!(task_id = input.task_id, activity = info.activity_id, attempt = info.attempt,
-                kind = failure.kind.as_str(), error = failure.message, "transfer failed");
-        })? }),
+    match known.beat(ctx, work).await {
+        Ok(images) => Ok(TransferOutput { images }),
         // Timed out, or the worker stops: another attempt goes on from the heartbeat.
-        () = ctx.cancelled() => Err(ActivityError::cancelled()),
+        Err(_) if ctx.is_cancelled() => Err(ActivityError::cancelled()),
+        Err(failure) => {
+            let info = ctx.info();
+            tracing::warn!(
+                task_id = input.task_id,
+                activity = info.activity_id,
+                attempt = info.attempt,
+                kind = failure.kind.as_str(),
+                error = failure.message,
+                "transfer failed"
+            );
+            Err(failure.into())
+        }
     }
 }
 
 async fn move_one(
     reach: &Activities,
+    ctx: &ActivityContext,
     known: &Done<Known>,
     position: usize,
     image: &Transfer,
@@ -65,9 +76,11 @@ async fn move_one(
     if let (Some(transferred), _) = &known.get()[position] {
         return Ok(transferred.clone());
     }
-    let closed = |_| Failure::new(FailureKind::Internal, Retry::Backoff, "the worker stops");
-    let _permit = reach.moving.acquire().await.map_err(closed)?;
-    let transferred = match store(reach, image).await {
+    let _permit = tokio::select! {
+        permit = reach.moving.acquire() => permit.map_err(|_| stopped())?,
+        () = ctx.cancelled() => return Err(stopped()),
+    };
+    let transferred = match store(reach, ctx, image).await {
         Ok(inspected) => Transferred::Stored(object(&image.object_key, inspected)),
         Err(Trouble::Gone(message)) => Transferred::Gone { message: words(&message) },
         Err(Trouble::Unusable(message)) => Transferred::Unusable { message: words(&message) },
@@ -86,6 +99,11 @@ async fn move_one(
     };
     known.change(|known| known[position].0 = Some(transferred.clone()));
     Ok(transferred)
+}
+
+/// The attempt is over before its work was done.
+fn stopped() -> Failure {
+    Failure::new(FailureKind::Internal, Retry::Backoff, "the attempt was told to stop")
 }
 
 /// Why an image could not be stored.
@@ -131,6 +149,7 @@ impl From<incoming::Error> for Trouble {
         match error {
             incoming::Error::Fetch(error) => error.into(),
             incoming::Error::Storage(error) => error.into(),
+            incoming::Error::Stopped => Trouble::Passing(stopped()),
         }
     }
 }
@@ -139,15 +158,29 @@ impl From<incoming::Error> for Trouble {
 ///
 /// What turns out broken is left to be overwritten, or removed by `insert`: an attempt that was paused, and is long replaced,
 /// must not remove what another has stored.
-async fn store(reach: &Activities, image: &Transfer) -> Result<Inspected, Trouble> {
-    let mut incoming = match &image.source {
-        ImageSource::Url(url) => reach.fetcher.get(url, reach.fetch.max_image_bytes).await?.into_incoming(),
-        ImageSource::StagingKey(key) => reach.storage.open(key).await?,
+///
+/// Told to stop, it cuts the body, and still waits for the store's answer: a put that was left alone might come to its end after
+/// everybody has looked.
+async fn store(reach: &Activities, ctx: &ActivityContext, image: &Transfer) -> Result<Inspected, Trouble> {
+    let open = async {
+        let mut incoming = match &image.source {
+            ImageSource::Url(url) => {
+                reach.fetcher.get(url, reach.fetch.max_image_bytes).await?.into_incoming()
+            }
+            ImageSource::StagingKey(key) => reach.storage.open(key).await?,
+        };
+        let content_type = content_type(&incoming.peek(MAGIC_BYTES).await?).map_err(Trouble::Broken)?;
+        Ok::<_, Trouble>((incoming, content_type))
     };
-    let content_type = content_type(&incoming.peek(MAGIC_BYTES).await?).map_err(Trouble::Broken)?;
+    let (incoming, content_type) = tokio::select! {
+        opened = open => opened?,
+        () = ctx.cancelled() => return Err(Trouble::Passing(stopped())),
+    };
     let watch = Watch::default();
-    let stream = watch.over(incoming.stream);
-    let put = match incoming.length {
+    let stop = ctx.clone();
+    let length = incoming.length;
+    let stream = watch.over(incoming.until(async move { stop.cancelled().await }));
+    let put = match length {
         Some(length) => reach.storage.put_stream(&image.object_key, content_type, length, stream).await,
         // S3 wants the length first.
         None => match spool(stream).await {
