@@ -11,7 +11,8 @@ use clap::{Parser, Subcommand};
 use worker::Config;
 
 use commands::{
-    bench as bench_command, cancel, check, demo, migrate, show, soak, start, watch, worker as worker_command,
+    bench as bench_command, cancel, check, demo, ledger, limits, migrate, queue, show, soak, start, watch,
+    worker as worker_command, workers,
 };
 use exit::Exit;
 
@@ -43,6 +44,14 @@ enum Command {
     Cancel(cancel::Args),
     /// Show a task as the database has it.
     Show(show::Args),
+    /// Show what waits for a paid call, or why a task does, and when its turn comes.
+    Queue(queue::Args),
+    /// Show provider keys and their limits, or change them while workers run.
+    Limits(limits::Args),
+    /// Show who makes paid calls, and how many each may make at once.
+    Workers(workers::Args),
+    /// Show what was paid, for whom, and of which calls nobody knows.
+    Ledger(ledger::Args),
     /// Test every connection and say what is wrong and what to do.
     Check(check::Args),
     /// Print the commented default configuration.
@@ -88,6 +97,10 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Watch(args) => watch::run(config, args).await,
         Command::Cancel(args) => cancel::run(config, args).await,
         Command::Show(args) => show::run(config, args).await,
+        Command::Queue(args) => queue::run(config, args).await,
+        Command::Limits(args) => limits::run(config, args).await,
+        Command::Workers(args) => workers::run(config, args).await,
+        Command::Ledger(args) => ledger::run(config, args).await,
         Command::Check(args) => check::run(config, args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Bench(args) => bench_command::run(args).await,

@@ -24,8 +24,12 @@ use temporalio_client::{
     WorkflowIdReusePolicy, WorkflowStartOptions,
 };
 use temporalio_common::Priority;
+use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
-use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
+use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    DescribeNamespaceRequest, DescribeTaskQueueRequest,
+};
 use workflows::GenerateImages;
 use workflows::failure::FailureKind;
 use workflows::types::{GenerateImagesInput, GenerateImagesOutput, Progress, Stage};
@@ -122,11 +126,49 @@ impl Client {
         described.map(drop).map_err(|status| Error::Temporal(status.message().to_owned()))
     }
 
+    /// What waits in the task queue of a route's paid calls, the first priority first. Of what waits to be tried again after a failure it
+    /// does not know. Temporal's numbers are approximate.
+    pub async fn backlog(&self, route: &str) -> Result<Vec<Backlog>, Error> {
+        let request = DescribeTaskQueueRequest {
+            namespace: self.temporal.namespace(),
+            task_queue: Some(TaskQueue { name: task_queue::generate(route), ..TaskQueue::default() }),
+            task_queue_type: TaskQueueType::Activity.into(),
+            report_stats: true,
+            ..DescribeTaskQueueRequest::default()
+        };
+        let mut service = self.temporal.connection().workflow_service();
+        let described = service.describe_task_queue(request.into_request()).await;
+        let described = described.map_err(|status| Error::Temporal(status.message().to_owned()))?;
+        let mut backlog: Vec<Backlog> = described
+            .into_inner()
+            .stats_by_priority_key
+            .into_iter()
+            .map(|(priority, stats)| Backlog {
+                priority: priority.max(0) as u32,
+                calls: stats.approximate_backlog_count.max(0) as u64,
+                age: stats.approximate_backlog_age.and_then(|age| age.try_into().ok()).unwrap_or_default(),
+            })
+            .collect();
+        backlog.sort_by_key(|backlog| backlog.priority);
+        Ok(backlog)
+    }
+
     /// A task that was started, here or elsewhere. Talks to nobody yet.
     pub fn task(&self, task_id: &str) -> Task {
         let handle = self.temporal.get_workflow_handle::<GenerateImages>(keys::workflow_id(task_id));
         Task { task_id: task_id.to_owned(), handle, existed: false }
     }
+}
+
+/// What waits in a task queue under one priority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backlog {
+    /// Priority, 1 first.
+    pub priority: u32,
+    /// Calls that wait.
+    pub calls: u64,
+    /// How long the first of them has been waiting.
+    pub age: Duration,
 }
 
 /// A task under way, or ended.

@@ -6,6 +6,7 @@ mod error;
 mod images;
 pub mod leases;
 pub mod limits;
+pub mod report;
 pub mod tasks;
 
 pub use connect::{Settings, check_capacity, connect, connect_lazy};

@@ -1,6 +1,8 @@
 //! The binary as scripts use it: data on stdout, words on stderr, documented exit codes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod operate;
+
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 

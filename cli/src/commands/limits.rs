@@ -1,0 +1,119 @@
+//! `darkroom limits`: what provider keys allow, shown and changed while workers run.
+
+use database::report;
+use serde_json::{Map, Value};
+use worker::Config;
+
+use super::look::{self, Format, View};
+use crate::exit::Exit;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    /// Change limits: only what is given. Workers obey within a second.
+    Set {
+        /// The provider key; default: that of the configuration.
+        key: Option<String>,
+        /// Calls in flight at most, over all workers: a number, or `none`.
+        #[arg(long, value_parser = limit)]
+        ceiling: Option<Value>,
+        /// The limit is never cut below this.
+        #[arg(long)]
+        floor: Option<u32>,
+        /// Calls begun in any minute at most: a number, or `none`.
+        #[arg(long, value_parser = limit)]
+        calls_per_minute: Option<Value>,
+        /// Images asked for in any minute at most: a number, or `none`.
+        #[arg(long, value_parser = limit)]
+        images_per_minute: Option<Value>,
+    },
+    /// Begin no call any more; those that run finish.
+    Pause {
+        /// The provider key; default: that of the configuration.
+        key: Option<String>,
+    },
+    /// Begin calls again.
+    Resume {
+        /// The provider key; default: that of the configuration.
+        key: Option<String>,
+    },
+}
+
+fn limit(text: &str) -> Result<Value, String> {
+    match text {
+        "none" => Ok(Value::Null),
+        number => match number.parse::<u32>() {
+            Ok(number) if number <= 1_000_000 => Ok(number.into()),
+            Ok(_) | Err(_) => Err("use a number from 0 to 1000000, or none".into()),
+        },
+    }
+}
+
+pub(super) const COLUMNS: [&str; 14] = [
+    "provider_key",
+    "in_flight",
+    "calls_at_once",
+    "floor",
+    "ceiling",
+    "granted",
+    "workers",
+    "calls_last_minute",
+    "calls_per_minute",
+    "images_last_minute",
+    "images_per_minute",
+    "paused",
+    "throttled_ms",
+    "failing",
+];
+
+pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
+    config.validate_database()?;
+    let database = database::connect(&config.database, 1).await?;
+    let mut change = Map::new();
+    let key = match args.action {
+        None => None,
+        Some(Action::Pause { key }) => {
+            change.insert("paused".into(), true.into());
+            Some(key)
+        }
+        Some(Action::Resume { key }) => {
+            change.insert("paused".into(), false.into());
+            Some(key)
+        }
+        Some(Action::Set { key, ceiling, floor, calls_per_minute, images_per_minute }) => {
+            let given = [
+                ("ceiling", ceiling),
+                ("floor", floor.map(Value::from)),
+                ("calls_per_minute", calls_per_minute),
+                ("images_per_minute", images_per_minute),
+            ];
+            change.extend(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+            if change.is_empty() {
+                eprintln!(
+                    "error: nothing to set: give --ceiling, --floor, --calls-per-minute or --images-per-minute"
+                );
+                return Ok(Exit::BadInput);
+            }
+            Some(key)
+        }
+    };
+    if let Some(key) = key {
+        let configured = config.provider.provider_key();
+        let key = key.as_deref().unwrap_or(configured);
+        let known = report::limits(&database).await?;
+        if key != configured && known.iter().all(|known| known["provider_key"] != key) {
+            let names: Vec<&str> = known.iter().filter_map(|known| known["provider_key"].as_str()).collect();
+            eprintln!("error: there is no provider key `{key}`; there are: {}", names.join(", "));
+            return Ok(Exit::BadInput);
+        }
+        database::limits::set(&database, key, &Value::Object(change)).await?;
+    }
+    look::show(&args.format, async || Ok(View::table(&COLUMNS, report::limits(&database).await?))).await
+}

@@ -1,0 +1,22 @@
+//! `darkroom workers`: who makes paid calls, and how many each may.
+
+use worker::Config;
+
+use super::look::{self, Format, View};
+use crate::exit::Exit;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    format: Format,
+}
+
+pub(super) const COLUMNS: [&str; 9] =
+    ["worker", "host", "pid", "provider_key", "in_flight", "granted", "wanted", "seen_ms_ago", "state"];
+
+pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
+    config.validate_database()?;
+    let database = database::connect(&config.database, 1).await?;
+    look::show(&args.format, async || Ok(View::table(&COLUMNS, database::report::workers(&database).await?)))
+        .await
+}
