@@ -15,6 +15,10 @@ const SHARES: [(&str, f64); 3] = [("p50", 0.5), ("p95", 0.95), ("max", 1.0)];
 
 /// All figures of a run.
 pub fn figures(seen: &Observed) -> Vec<Figure> {
+    // There is no schedule for a limit that nobody tells.
+    if let Some(trace) = &seen.adaptation {
+        return trace.figures();
+    }
     let schedule = seen.schedule();
     let bound_s = model::makespan_ms(&seen.model, &seen.limits, seen.outage) as f64 / 1e3;
     let (makespan_s, scheduled_s) = (seen.makespan_s(), schedule.makespan_ms() as f64 / 1e3);
@@ -25,14 +29,18 @@ pub fn figures(seen: &Observed) -> Vec<Figure> {
         Figure::new("tasks_per_minute", "tasks a minute", "/min", Better::Higher, a_minute(makespan_s))
             .beside(Some(a_minute(bound_s)), Some(a_minute(scheduled_s))),
     ];
-    let plans = seen.plans();
-    if plans.len() > 1 {
+    let groups = seen.groups();
+    if groups.len() > 1 {
         figures.extend(latencies(seen, &schedule, "all", |_| true));
     }
-    for plan in &plans {
-        figures.extend(latencies(seen, &schedule, plan, |task| task.plan == *plan));
+    for group in &groups {
+        figures.extend(latencies(seen, &schedule, group, |task| task.group == *group));
     }
-    figures.extend(waits(seen, &schedule));
+    figures.extend(waits(seen, &schedule, "first_call_wait", "wait until first call", |_| true));
+    for group in groups.iter().filter(|_| groups.len() > 1) {
+        let (name, label) = (format!("first_call_wait_{group}"), format!("wait until first call {group}"));
+        figures.extend(waits(seen, &schedule, &name, &label, |task| task.group == *group));
+    }
     figures.extend(provider(seen, &schedule));
     figures.extend(costs(seen));
     figures
@@ -57,15 +65,21 @@ fn latencies(
 }
 
 /// From arrival to the moment the provider has the task's first call.
-fn waits(seen: &Observed, ran: &Schedule) -> Vec<Figure> {
+fn waits(
+    seen: &Observed,
+    ran: &Schedule,
+    name: &str,
+    label: &str,
+    which: impl Fn(&ObservedTask) -> bool,
+) -> Vec<Figure> {
     let (mut measured, mut scheduled) = (Vec::new(), Vec::new());
     for ((task, model), times) in seen.tasks.iter().zip(&seen.model).zip(&ran.tasks) {
-        if let Some(first_call_ms) = task.first_call_ms {
+        if let Some(first_call_ms) = task.first_call_ms.filter(|_| which(task)) {
             measured.push(first_call_ms.saturating_sub(task.arrived_ms) as f64 / 1e3);
             scheduled.push((times.first_call_ms - model.at_ms) as f64 / 1e3);
         }
     }
-    spread("first_call_wait", "wait until first call", &measured, None, &scheduled)
+    spread(name, label, &measured, None, &scheduled)
 }
 
 fn spread(
@@ -137,6 +151,15 @@ fn provider(seen: &Observed, ran: &Schedule) -> Vec<Figure> {
             )
             .beside(Some(100.0), ideal.map(|ideal| percent(ideal.used))),
         );
+    }
+    for (which, share) in [("p50", 0.5), ("p95", 0.95)] {
+        figures.extend(percentile(&seen.freed_to_next_ms, share).map(|ms| {
+            let (name, label) = (
+                format!("freed_to_next_{which}"),
+                format!("call ended to the next one sent, real time {which}"),
+            );
+            Figure::new(&name, &label, "ms", Better::Lower, ms).beside(Some(0.0), Some(0.0))
+        }));
     }
     let delivered = seen.images_delivered + seen.retouched;
     let least_calls = seen.model.iter().map(|task| 1 + task.images.div_ceil(seen.limits.batch_size.max(1)));

@@ -4,6 +4,7 @@
 //! Nothing here is part of the product: workers are watched from outside, by /proc, Temporal's histories, the provider's meter and
 //! Postgres' own counters.
 
+mod adaptation;
 pub mod figures;
 pub mod model;
 pub mod report;
@@ -14,8 +15,10 @@ pub mod statistics;
 pub mod timeline;
 
 mod measure;
+mod semaphore;
 mod workers;
 
+pub use adaptation::{CEILING as ADAPT_CEILING, TASKS as ADAPT_TASKS};
 pub use report::Report;
 pub use run::Run;
 pub use settings::{Kill, Settings};

@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::figures::{Figure, Observed, figures, medians};
-use crate::settings::Settings;
+use crate::settings::{Kept, Settings};
 
 pub use compare::compare;
-pub use html::page;
+pub use html::{page, plot};
 pub use table::table;
 
 /// Changes when a program that reads reports would break.
@@ -48,6 +48,9 @@ pub struct Conditions {
     pub workers: u32,
     /// Provider calls at once, in each.
     pub slots: u32,
+    /// Calls at once over all workers, and how that limit was kept: `leases` or `semaphore row`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<(u32, String)>,
     /// Images that moved at once, in each.
     pub transfer_slots: u32,
     /// Bytes of a picture.
@@ -86,6 +89,13 @@ impl Report {
                 speed: settings.speed,
                 workers: settings.workers,
                 slots: settings.slots,
+                limit: settings.limit.map(|(limit, kept)| {
+                    let how = match kept {
+                        Kept::ByLeases => "leases",
+                        Kept::BySemaphoreRow => "semaphore row",
+                    };
+                    (limit, how.to_owned())
+                }),
                 transfer_slots: settings.transfer_slots,
                 image_bytes: settings.image_bytes,
                 store: match settings.store {
@@ -140,6 +150,12 @@ impl Conditions {
                 self.build
             ),
         ];
+        if let Some((limit, how)) = &self.limit {
+            lines.push(
+                format!("{limit} calls at once over all workers, kept by a {how}")
+                    .replace("a leases", "leases"),
+            );
+        }
         if let Some((at_s, after_s)) = self.kill {
             lines.push(format!("kill -9 of the worker after {at_s} s, another one {after_s} s later"));
         }

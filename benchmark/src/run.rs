@@ -13,13 +13,15 @@ use sandbox::{ObjectStore, Options, Stack};
 use tokio::time::Instant;
 use worker::Config;
 
+use crate::adaptation::{ALLOWED, Trace};
 use crate::figures::{Costs, Observed, ObservedTask};
 use crate::measure::calls::Clock;
 use crate::measure::machine::Cpus;
 use crate::measure::statements::Counter;
 use crate::measure::{calls, history, process};
 use crate::model;
-use crate::settings::Settings;
+use crate::semaphore::Semaphore;
+use crate::settings::{Kept, Settings};
 use crate::timeline::Timeline;
 use crate::workers::Workers;
 use load::Ended;
@@ -40,6 +42,7 @@ const KEY_HEADER: &str = "Idempotency-Key";
 pub struct Run {
     stack: Option<Stack>,
     workers: Option<Workers>,
+    semaphore: Option<Semaphore>,
 }
 
 /// A user's photo, where tasks find it.
@@ -55,12 +58,21 @@ impl Run {
     ) -> Result<Observed> {
         let began = Instant::now();
         let stack = self.stack.insert(Stack::start(options(settings)).await?);
-        let environment = environment(settings, stack);
+        let mut environment = environment(settings, stack);
         let config = Config::read(None, environment.clone())?;
         let database = database::connect(&config.database, 2).await?;
         let counter = Counter::install(&mut stack.postgres, &database).await?;
         migrations::up(&database).await.context("applying the migrations")?;
         Storage::new(&config.storage).put(PHOTO_KEY, "image/jpeg", photo.to_vec().into()).await?;
+        if let Some((limit, Kept::ByLeases)) = settings.limit {
+            let key = config.provider.provider_key();
+            database::limits::set(&database, key, &serde_json::json!({ "ceiling": limit })).await?;
+        }
+        if let Some((limit, Kept::BySemaphoreRow)) = settings.limit {
+            let gate = Semaphore::start(&stack.provider.base_url(), &config.database, limit).await?;
+            environment.push(("DARKROOM_PROVIDER__BASE_URL".to_owned(), gate.base_url()));
+            self.semaphore = Some(gate);
+        }
         let workers = Workers::start(stack, settings.workers, settings.darkroom.clone(), environment).await?;
         let workers = self.workers.insert(workers);
         let temporal = config.temporal.connect("darkroom-bench").await?;
@@ -92,7 +104,7 @@ impl Run {
             let task_id = load::task_id(number);
             let history = histories.get(&task_id);
             ObservedTask {
-                plan: arrival.plan.clone(),
+                group: arrival.group.clone(),
                 arrived_ms: arrival.at_ms,
                 first_call_ms: seen.first_call_ms.get(&task_id).copied(),
                 finished_ms: history.map(|history| clock.provider_ms(history.closed_ms)),
@@ -112,11 +124,19 @@ impl Run {
             in_flight: Timeline::of(seen.calls.iter().copied()),
             waiting: Timeline::of(seen.waits.iter().copied()),
             downloading: Timeline::of(seen.downloads.iter().copied()),
+            freed_to_next_ms: calls::freed_to_next(&seen, plan.limits.calls)
+                .into_iter()
+                .map(|ms| ms as f64 / settings.speed)
+                .collect(),
             calls: seen.calls.len() as u64,
             events: histories.values().map(|history| history.events).sum(),
             history_bytes: histories.values().map(|history| history.bytes).sum(),
             statements,
             statements_how: counter.describe(),
+            adaptation: match settings.adapts() {
+                true => Some(Trace::read(&database, &meter, t0.unix_ms, settings.workers).await?),
+                false => None,
+            },
             memory: loaded.memory,
             costs: Costs {
                 worker_cpu_s: workers.cpu_s(),
@@ -138,6 +158,9 @@ impl Run {
             Some(workers) => workers.stop().await,
             None => Ok(()),
         };
+        if let Some(semaphore) = self.semaphore.take() {
+            semaphore.stop().await;
+        }
         match self.stack.take() {
             Some(stack) => stack.stop().await.and(workers),
             None => workers,
@@ -152,7 +175,7 @@ fn options(settings: &Settings) -> Options {
         download_ms: DOWNLOAD_MS,
         image_px: settings.image_px(),
         image_bytes: Some(settings.image_bytes),
-        max_in_flight: Some(settings.calls() as usize),
+        max_in_flight: Some(if settings.adapts() { ALLOWED[0].1 } else { settings.calls() } as usize),
         url_ttl_ms: URL_LIVES_MS,
         idempotency_header: settings.keys_honoured.then(|| KEY_HEADER.to_owned()),
         ..sandbox::provider::Settings::aggregator()
@@ -168,6 +191,10 @@ fn environment(settings: &Settings, stack: &Stack) -> Vec<(String, String)> {
     set("MALLOC_ARENA_MAX", "2".into());
     set("DARKROOM_GENERATE__SLOTS", settings.slots.to_string());
     set("DARKROOM_TRANSFER__SLOTS", settings.transfer_slots.to_string());
+    if let Some((_, Kept::BySemaphoreRow)) = settings.limit {
+        // A call may wait for the semaphore as long as the load lasts.
+        set("DARKROOM_PROVIDER__TIMEOUT_S", "300".into());
+    }
     if !settings.keys_honoured {
         set("DARKROOM_PROVIDER__IDEMPOTENCY_HEADER", KEY_HEADER.to_owned());
     }
@@ -283,6 +310,7 @@ async fn drive(
         None => (never, never),
     };
     let mut load = std::pin::pin!(load::run(client, &plan.arrivals, settings.speed, t0.instant));
+    let mut allowed = ALLOWED.iter().skip(1).filter(|_| settings.adapts()).peekable();
     let mut looks = tokio::time::interval(LOOK_EVERY);
     let mut said = t0.instant;
     let (mut memory, mut killed_ms) = (Vec::new(), None);
@@ -304,6 +332,10 @@ async fn drive(
                 workers.sample()?;
                 let elapsed = t0.instant.elapsed();
                 memory.push(((elapsed.as_secs_f64() * settings.speed * 1e3) as u64, workers.memory_bytes()));
+                if let Some((_, calls)) = allowed.next_if(|(at_s, _)| elapsed >= Duration::from_secs(*at_s)) {
+                    stack.provider.change(|provider| provider.max_in_flight = Some(*calls as usize));
+                    say(format!("the provider allows {calls} calls at once from now on"));
+                }
                 if elapsed > plan.patience {
                     bail!("the load is not done after {:.0} s; the provider saw {}", elapsed.as_secs_f64(),
                         stack.provider.meter().snapshot());

@@ -23,6 +23,18 @@ pub enum Scenario {
         /// Its plan.
         plan: String,
     },
+    /// So many tasks of a plan at once by one user; two calls later ten others come with one each.
+    Flood {
+        /// How many the one user has.
+        tasks: u32,
+        /// The plan of all.
+        plan: String,
+    },
+    /// So many Pro tasks at once, while the provider changes what it allows, without saying so.
+    Adapt {
+        /// How many.
+        tasks: u32,
+    },
     /// So many tasks of a plan at once.
     Queue {
         /// How many.
@@ -53,32 +65,43 @@ pub struct Arrival {
     pub plan: String,
     /// The user, from 0.
     pub user: u32,
+    /// Whom the report counts it with: its plan, as a rule.
+    pub group: String,
+}
+
+impl Arrival {
+    fn new(at_ms: u64, plan: &str, user: u32) -> Self {
+        Self { at_ms, plan: plan.to_owned(), user, group: plan.to_owned() }
+    }
 }
 
 const MINUTE_MS: u64 = 60_000;
 const S3_ROUND_MS: u64 = 30_000;
 const S3_ROUNDS: u32 = 10;
+const FLOODED_MS: u64 = 16_000;
 /// Of the twenty users of S3.
 const MIX: [(&str, u32); 3] = [("free", 6), ("start", 8), ("pro", 6)];
 
 impl Scenario {
     /// All starts, by time. The seed decides the order within S3's rounds, and nothing else.
     pub fn arrivals(&self, seed: u64) -> Vec<Arrival> {
-        let at_once = |tasks: u32, plan: &str| {
-            (0..tasks).map(|user| Arrival { at_ms: 0, plan: plan.to_owned(), user }).collect()
-        };
+        let at_once = |tasks: u32, plan: &str| (0..tasks).map(|user| Arrival::new(0, plan, user)).collect();
         match self {
             Scenario::S1 => at_once(10, "pro"),
-            Scenario::S2 => (0..300)
-                .map(|task| Arrival {
-                    at_ms: u64::from(task) * MINUTE_MS / 5,
-                    plan: "pro".into(),
-                    user: task,
-                })
-                .collect(),
+            Scenario::S2 => {
+                (0..300).map(|task| Arrival::new(u64::from(task) * MINUTE_MS / 5, "pro", task)).collect()
+            }
             Scenario::S3(users) => mixed(S3_ROUNDS, S3_ROUND_MS / 20, *users, seed),
             Scenario::S3AtOnce => mixed(1, 0, Users::Same, seed),
             Scenario::Single { plan } => at_once(1, plan),
+            Scenario::Flood { tasks, plan } => {
+                let flood =
+                    (0..*tasks).map(|_| Arrival { group: "flood".into(), ..Arrival::new(0, plan, 0) });
+                let others = (1..=10)
+                    .map(|user| Arrival { group: "others".into(), ..Arrival::new(FLOODED_MS, plan, user) });
+                flood.chain(others).collect()
+            }
+            Scenario::Adapt { tasks } => at_once(*tasks, "pro"),
             Scenario::Queue { tasks, plan } => at_once(*tasks, plan),
         }
     }
@@ -99,7 +122,7 @@ fn mixed(rounds: u32, gap_ms: u64, users: Users, seed: u64) -> Vec<Arrival> {
                 Users::New => number,
                 Users::One => 0,
             };
-            arrivals.push(Arrival { at_ms: u64::from(number) * gap_ms, plan: plan.to_owned(), user });
+            arrivals.push(Arrival::new(u64::from(number) * gap_ms, plan, user));
         }
     }
     arrivals
@@ -120,6 +143,15 @@ impl fmt::Display for Scenario {
             }
             Scenario::S3AtOnce => write!(f, "s3-at-once: 6 Free, 8 Start and 6 Pro tasks at once"),
             Scenario::Single { plan } => write!(f, "single: one {plan} task alone"),
+            Scenario::Flood { tasks, plan } => {
+                write!(
+                    f,
+                    "flood: {tasks} {plan} tasks of one user at once, and one each of ten others 16 s later"
+                )
+            }
+            Scenario::Adapt { tasks } => {
+                write!(f, "adapt: {tasks} Pro tasks at once, while the provider changes what it allows")
+            }
             Scenario::Queue { tasks, plan } => write!(f, "queue: {tasks} {plan} tasks at once"),
         }
     }

@@ -21,6 +21,8 @@ pub struct Settings {
     pub workers: u32,
     /// Provider calls at once, in each of them.
     pub slots: u32,
+    /// Provider calls at once, all workers together, where that is less; and how it is kept.
+    pub limit: Option<(u32, Kept)>,
     /// Images that move at once, in each of them.
     pub transfer_slots: u32,
     /// What a picture weighs.
@@ -37,6 +39,15 @@ pub struct Settings {
     pub repeat: u32,
 }
 
+/// How one limit over all workers is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// As Darkroom does: a slot is a lease.
+    ByLeases,
+    /// To compare with: workers take as much work as they have slots for, and each call waits in its slot for a row that counts those in flight.
+    BySemaphoreRow,
+}
+
 /// A kill -9 of the only worker. In provider seconds, as all times.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Kill {
@@ -49,7 +60,13 @@ pub struct Kill {
 impl Settings {
     /// Provider calls at once, all workers together.
     pub fn calls(&self) -> u32 {
-        self.workers * self.slots
+        let slots = self.workers * self.slots;
+        self.limit.map_or(slots, |(limit, _)| limit.min(slots))
+    }
+
+    /// Whether the provider keeps to itself what it allows, and changes it.
+    pub fn adapts(&self) -> bool {
+        matches!(self.scenario, Scenario::Adapt { .. })
     }
 
     /// Images that move at once, all workers together.

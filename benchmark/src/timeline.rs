@@ -46,7 +46,8 @@ impl Timeline {
         self.0.iter().map(|(_, value)| *value).max().unwrap_or(0)
     }
 
-    fn at(&self, at_ms: u64) -> u64 {
+    /// The number at a moment.
+    pub fn at(&self, at_ms: u64) -> u64 {
         let next = self.0.partition_point(|(step_ms, _)| *step_ms <= at_ms);
         next.checked_sub(1).map_or(0, |last| self.0[last].1)
     }

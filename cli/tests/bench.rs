@@ -78,8 +78,9 @@ fn bad_flags_are_told_before_anything_starts() {
     for (arguments, code, says) in [
         (&["s4"][..], 2, "s4"),
         (&["queue"], 2, "queue needs the number of tasks"),
-        (&["s1", "10"], 2, "for `queue` alone"),
-        (&["s1", "--plan", "free"], 2, "--plan is for `single` and `queue`"),
+        (&["s1", "10"], 2, "for `queue` and `flood` alone"),
+        (&["s1", "--plan", "free"], 2, "--plan is for `single`, `queue` and `flood`"),
+        (&["s1", "--kept-by", "semaphore-row"], 2, "--limit"),
         (&["single", "--plan", "gold"], 2, "use one of free, pro, start"),
         (&["s1", "--speed", "0"], 2, "use 0.01 to 1000"),
         (&["s1", "--image-bytes", "5 potatoes"], 2, "such as 50KB or 1.5MB"),

@@ -60,6 +60,48 @@ pub(crate) const FAULTS: &[Fault] = &[
         right: "IF last.state IN ('done', 'rejected') THEN",
         wrong: "IF false THEN",
     },
+    Fault {
+        what: "a renewal that arrives after a later one counts",
+        shows_as: "I5",
+        function: "grant_lease",
+        right: "ELSIF p_renewal <= own.renewal THEN",
+        wrong: "ELSIF false THEN",
+    },
+    Fault {
+        what: "a minute has ten seconds less",
+        shows_as: "I6",
+        function: "begin_call",
+        right: "begun_at > t - interval '61 s'",
+        wrong: "begun_at > t - interval '50 s'",
+    },
+    Fault {
+        what: "a refusal holds nobody back",
+        shows_as: "I7",
+        function: "begin_call",
+        right: "IF key.throttled_until > t THEN",
+        wrong: "IF false THEN",
+    },
+    Fault {
+        what: "a call that was not answered is taken for ended",
+        shows_as: "I5",
+        function: "end_call",
+        right: "CASE WHEN p_may_run THEN runs_until",
+        wrong: "CASE WHEN false THEN runs_until",
+    },
+    Fault {
+        what: "a loss is not recorded",
+        shows_as: "I4",
+        function: "begin_call",
+        right: "c.state = 'ambiguous' AND c.lost_at IS NULL",
+        wrong: "false",
+    },
+    Fault {
+        what: "a call begins under a lease that is over",
+        shows_as: "I5",
+        function: "begin_call",
+        right: "lease.ended_at IS NOT NULL OR lease.expires_at <= t",
+        wrong: "false",
+    },
 ];
 
 impl Fault {

@@ -15,7 +15,7 @@ const WORKERS: usize = 3;
 /// Slots of each.
 const MOST: u32 = 4;
 /// Calls to be made.
-const NAMES: usize = 12;
+const NAMES: usize = 30;
 /// How long the provider may take, as the product is told.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How long it does take, at most.
@@ -30,6 +30,8 @@ const ROUNDS: usize = 600;
 pub(crate) enum Step {
     /// Time goes by.
     Advance(u64),
+    /// Everybody who is awake goes on with everything, as on a good day.
+    Round(Fate),
     /// A worker takes a slot, and the next call.
     Poll(usize),
     /// A worker's call takes its next step, as far as it can.
@@ -73,10 +75,12 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => Just(Fate::Unavailable),
         1 => (100..LONGEST_CALL_MS).prop_map(Fate::Unknown),
         1 => (100..LONGEST_CALL_MS).prop_map(Fate::Cut),
-    ];
+    ]
+    .boxed();
     prop_oneof![
         10 => (1..1_500u64).prop_map(Step::Advance),
         1 => (5_000..35_000u64).prop_map(Step::Advance),
+        6 => fate.clone().prop_map(Step::Round),
         8 => worker.clone().prop_map(Step::Poll),
         30 => (worker.clone(), 0..4usize, fate).prop_map(|(worker, call, fate)| Step::Next(worker, call, fate)),
         24 => worker.clone().prop_map(Step::Renew),
@@ -238,6 +242,7 @@ impl<'a> World<'a> {
     async fn step(&mut self, step: &Step) -> Result<(), String> {
         match *step {
             Step::Advance(ms) => self.advance(ms).await,
+            Step::Round(fate) => return self.round(fate).await,
             Step::Poll(worker) => self.poll(worker),
             Step::Next(worker, call, fate) => return self.next(worker, call, fate).await,
             Step::Renew(worker) => self.renew(worker).await,
@@ -535,6 +540,19 @@ impl<'a> World<'a> {
         Ok(ends_ms)
     }
 
+    async fn round(&mut self, fate: Fate) -> Result<(), String> {
+        for worker in 0..WORKERS {
+            for _ in 0..3 {
+                self.renew(worker).await;
+            }
+            self.poll(worker);
+            for call in (0..self.workers[worker].attempts.len()).rev() {
+                self.next(worker, call, fate).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Nothing goes wrong any more: everything gets done.
     async fn drain(&mut self) -> Result<(), String> {
         for step in [Step::SetLimit(Some(3)), Step::SetRate(None), Step::PauseKey(false)] {
@@ -545,15 +563,7 @@ impl<'a> World<'a> {
             if self.done.iter().all(|done| *done) {
                 return Ok(());
             }
-            for worker in 0..WORKERS {
-                for _ in 0..3 {
-                    self.renew(worker).await;
-                }
-                self.poll(worker);
-                for call in 0..self.workers[worker].attempts.len() {
-                    self.next(worker, call, Fate::Answered(500)).await?;
-                }
-            }
+            self.round(Fate::Answered(500)).await?;
             self.advance(300).await;
         }
         let open = self.done.iter().filter(|done| !**done).count();

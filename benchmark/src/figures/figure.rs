@@ -48,7 +48,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    pub(super) fn new(name: &str, label: &str, unit: &str, better: Better, value: f64) -> Self {
+    pub(crate) fn new(name: &str, label: &str, unit: &str, better: Better, value: f64) -> Self {
         Self {
             name: name.to_owned(),
             label: label.to_owned(),

@@ -1,5 +1,6 @@
 //! What was seen of one run.
 
+use crate::adaptation::Trace;
 use crate::model::{self, Limits, Outage, Schedule, Task};
 use crate::timeline::Timeline;
 
@@ -19,10 +20,14 @@ pub struct Observed {
     pub(crate) in_flight: Timeline,
     pub(crate) waiting: Timeline,
     pub(crate) downloading: Timeline,
+    /// From the end of a call to the next one's arrival at the provider, while something waited. Real milliseconds.
+    pub(crate) freed_to_next_ms: Vec<f64>,
     pub(crate) events: u64,
     pub(crate) history_bytes: u64,
     pub(crate) statements: u64,
     pub(crate) statements_how: &'static str,
+    /// Where the provider changed what it allows.
+    pub(crate) adaptation: Option<Trace>,
     /// Memory of all workers.
     pub(crate) memory: Vec<(u64, u64)>,
     pub(crate) costs: Costs,
@@ -31,7 +36,8 @@ pub struct Observed {
 
 #[derive(Debug, Clone)]
 pub(crate) struct ObservedTask {
-    pub(crate) plan: String,
+    /// Whom it is counted with: those of its plan, as a rule.
+    pub(crate) group: String,
     pub(crate) arrived_ms: u64,
     pub(crate) first_call_ms: Option<u64>,
     pub(crate) finished_ms: Option<u64>,
@@ -76,16 +82,16 @@ impl Observed {
         self.tasks.iter().filter_map(|task| task.finished_ms).max().unwrap_or(0)
     }
 
-    /// The plans that occur, in the order of their priority.
-    pub(crate) fn plans(&self) -> Vec<String> {
-        let mut plans: Vec<(u32, &str)> = self
+    /// The groups that occur, in the order of their priority.
+    pub(crate) fn groups(&self) -> Vec<String> {
+        let mut groups: Vec<(u32, &str)> = self
             .model
             .iter()
             .zip(&self.tasks)
-            .map(|(task, seen)| (task.priority, seen.plan.as_str()))
+            .map(|(task, seen)| (task.priority, seen.group.as_str()))
             .collect();
-        plans.sort_unstable();
-        plans.dedup();
-        plans.into_iter().map(|(_, plan)| plan.to_owned()).collect()
+        groups.sort_unstable();
+        groups.dedup();
+        groups.into_iter().map(|(_, group)| group.to_owned()).collect()
     }
 }

@@ -5,7 +5,7 @@ use crate::model::{Limits, Task};
 fn perfect(model: Vec<Task>, limits: Limits) -> Observed {
     let ran = model::schedule(&model, &limits, None);
     let tasks = model.iter().zip(&ran.tasks).map(|(task, times)| ObservedTask {
-        plan: if task.priority == 1 { "free" } else { "pro" }.to_owned(),
+        group: if task.priority == 1 { "free" } else { "pro" }.to_owned(),
         arrived_ms: task.at_ms,
         first_call_ms: Some(times.first_call_ms),
         finished_ms: Some(times.finished_ms),
@@ -22,10 +22,12 @@ fn perfect(model: Vec<Task>, limits: Limits) -> Observed {
         in_flight: ran.in_flight(),
         waiting: ran.waiting(),
         downloading: Timeline::of(ran.downloads.iter().copied()),
+        freed_to_next_ms: vec![0.0; ran.calls.len()],
         events: 1_000,
         history_bytes: 100_000,
         statements: 70,
         statements_how: "counted",
+        adaptation: None,
         memory: Vec::new(),
         costs: Costs { worker_cpu_s: 0.7, ..Costs::default() },
         errors: Vec::new(),
@@ -62,7 +64,7 @@ fn a_run_as_scheduled_is_once_the_schedule_everywhere() {
 #[test]
 fn names_are_unique_and_all_is_told_apart_only_where_plans_differ() {
     let mut mixed = s1();
-    mixed.tasks[0].plan = "free".into();
+    mixed.tasks[0].group = "free".into();
     mixed.model[0].priority = 1;
     for seen in [s1(), mixed] {
         let figures = figures(&seen);
@@ -70,7 +72,7 @@ fn names_are_unique_and_all_is_told_apart_only_where_plans_differ() {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), figures.len());
-        assert_eq!(names.contains(&"latency_all_p50"), seen.plans().len() > 1);
+        assert_eq!(names.contains(&"latency_all_p50"), seen.groups().len() > 1);
     }
 }
 

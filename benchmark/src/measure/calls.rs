@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sandbox::{Call, Meter};
 
-use crate::timeline::Interval;
+use crate::timeline::{Interval, Timeline};
 
 /// What the provider saw of the load. Times are provider milliseconds from its beginning.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -84,6 +84,23 @@ pub(crate) fn read(
     seen
 }
 
+/// From each call's end to the arrival of the next one in its place, where one was waiting at the time. `limit`: calls at once.
+pub(crate) fn freed_to_next(seen: &Seen, limit: u32) -> Vec<u64> {
+    let sorted = |of: fn(&Interval) -> u64| {
+        let mut moments: Vec<u64> = seen.calls.iter().map(of).collect();
+        moments.sort_unstable();
+        moments
+    };
+    let (starts, ends) = (sorted(|call| call.from_ms), sorted(|call| call.to_ms));
+    let waiting = Timeline::of(seen.waits.iter().copied());
+    // With all places taken, the call that begins as the (limit + n)th takes the place of the one that ends as the nth.
+    let pairs = ends.into_iter().zip(starts.into_iter().skip(limit as usize));
+    pairs
+        .filter(|(end, start)| start >= end && waiting.at(*end) > 0)
+        .map(|(end, start)| start - end)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +116,18 @@ mod tests {
             client_gone: ended_ms.is_none(),
             ..Call::default()
         }
+    }
+
+    #[test]
+    fn a_freed_place_is_taken_by_the_next_call_that_waits() {
+        let interval = |from_ms, to_ms| Interval { from_ms, to_ms };
+        let seen = Seen {
+            calls: vec![interval(0, 80), interval(0, 90), interval(85, 170), interval(120, 200)],
+            // Nobody waits when the second ends.
+            waits: vec![interval(0, 85), interval(100, 120)],
+            ..Seen::default()
+        };
+        assert_eq!(freed_to_next(&seen, 2), [5]);
     }
 
     #[test]

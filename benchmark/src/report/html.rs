@@ -1,7 +1,8 @@
 //! One page that needs nothing but itself.
 
-use super::svg::{Line, chart, escape};
+use super::svg::{Line, chart, escape, image};
 use super::{Report, number};
+use crate::adaptation::Trace;
 use crate::figures::{Figure, Observed};
 use crate::timeline::Timeline;
 
@@ -14,14 +15,19 @@ body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var
 h1 { font-size: 1.3rem; } h2 { font-size: 1.05rem; margin: 2rem 0 .3rem; } code { font-size: .9em; }
 table { border-collapse: collapse; width: 100%; } td, th { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid var(--rule); }
 td:first-child, th:first-child, td.unit { text-align: left; } td.unit { color: var(--soft); }
-svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: var(--soft); } text.y, text.limit-name { text-anchor: end; } text.x { text-anchor: middle; }
+svg { width: 100%; height: auto; }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; padding: 0; margin: 0; font-size: .85rem; }
+.legend .a, .legend .soft-a { color: var(--a); } .legend .b, .legend .soft-b { color: var(--b); } .legend .c, .legend .soft-c { color: var(--c); } .legend .soft { color: var(--soft); } .legend .limit { color: var(--limit); }
+.warning { color: var(--limit); }";
+
+/// What is within charts.
+const LINES: &str = "
+svg text { font-size: 11px; fill: var(--soft); } text.y, text.limit-name { text-anchor: end; } text.x { text-anchor: middle; }
 .grid { stroke: var(--rule); } .limit { stroke: var(--limit); stroke-dasharray: 6 4; } text.limit-name { fill: var(--limit); }
 .line { fill: none; stroke-width: 1.5; } .line.a { stroke: var(--a); } .line.b { stroke: var(--b); } .line.c { stroke: var(--c); }
 .line.soft, .line.soft-a, .line.soft-b, .line.soft-c { stroke-dasharray: 3 3; opacity: .8; } .line.soft { stroke: var(--soft); }
 .line.soft-a { stroke: var(--a); } .line.soft-b { stroke: var(--b); } .line.soft-c { stroke: var(--c); }
-.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; padding: 0; margin: 0; font-size: .85rem; }
-.legend .a, .legend .soft-a { color: var(--a); } .legend .b, .legend .soft-b { color: var(--b); } .legend .c, .legend .soft-c { color: var(--c); } .legend .soft { color: var(--soft); }
-.warning { color: var(--limit); }";
+.line.limit { stroke-dasharray: none; stroke-width: 2; } text .a { fill: var(--a); } text .b { fill: var(--b); } text .limit { fill: var(--limit); stroke: none; }";
 
 /// The page: conditions, plots of the run, figures. `seen` is the run that is drawn.
 pub fn page(report: &Report, seen: &Observed) -> String {
@@ -32,7 +38,7 @@ pub fn page(report: &Report, seen: &Observed) -> String {
         report.warnings.iter().map(|warning| format!("<p class=\"warning\">{}</p>", escape(warning)));
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
-         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body>\n\
+         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}{LINES}</style></head><body>\n\
          <h1>{title}</h1>{about}{}<p><code>{}</code></p>\n{}\n<h2>Figures</h2>\n{}\n</body></html>\n",
         warnings.collect::<String>(),
         escape(&report.conditions.command),
@@ -42,17 +48,16 @@ pub fn page(report: &Report, seen: &Observed) -> String {
 }
 
 fn charts(seen: &Observed) -> String {
+    if let Some(trace) = &seen.adaptation {
+        let (x, y) = TRACE_AXES;
+        return format!(
+            "<h2>The limit, and what the provider allows</h2>{}",
+            chart(x, y, &adaptation(trace), None)
+        );
+    }
     let ran = seen.schedule();
     let limit = f64::from(seen.limits.calls);
-    let in_flight = chart(
-        "seconds",
-        "calls",
-        &[
-            timeline("as scheduled by the model", "soft", &ran.in_flight()),
-            timeline("measured", "a", &seen.in_flight),
-        ],
-        Some((limit, "limit")),
-    );
+    let in_flight = chart("seconds", "calls", &in_flight(seen), Some((limit, "limit")));
     let queue = chart(
         "seconds",
         "calls",
@@ -64,17 +69,17 @@ fn charts(seen: &Observed) -> String {
     );
     let mut distributions = Vec::new();
     let classes = [("a", "soft-a"), ("b", "soft-b"), ("c", "soft-c")];
-    for (plan, (class, soft)) in seen.plans().iter().zip(classes.into_iter().cycle()) {
-        let of_plan = || seen.tasks.iter().zip(&ran.tasks).filter(|(task, _)| task.plan == *plan);
+    for (group, (class, soft)) in seen.groups().iter().zip(classes.into_iter().cycle()) {
+        let of_group = || seen.tasks.iter().zip(&ran.tasks).filter(|(task, _)| task.group == *group);
         let measured =
-            of_plan().filter_map(|(task, _)| Some(task.finished_ms?.saturating_sub(task.arrived_ms)));
-        let scheduled = of_plan().map(|(task, times)| times.finished_ms.saturating_sub(task.arrived_ms));
+            of_group().filter_map(|(task, _)| Some(task.finished_ms?.saturating_sub(task.arrived_ms)));
+        let scheduled = of_group().map(|(task, times)| times.finished_ms.saturating_sub(task.arrived_ms));
         distributions.push(distribution(
-            format!("{plan}, as scheduled by the model"),
+            format!("{group}, as scheduled by the model"),
             soft,
             scheduled.collect(),
         ));
-        distributions.push(distribution(format!("{plan}, measured"), class, measured.collect()));
+        distributions.push(distribution(format!("{group}, measured"), class, measured.collect()));
     }
     let latency = chart("seconds from arrival to the last row", "% of tasks", &distributions, None);
     let memory = Line {
@@ -88,6 +93,49 @@ fn charts(seen: &Observed) -> String {
         "<h2>Calls in flight</h2>{in_flight}\n<h2>Calls that wait for a slot</h2>{queue}\n\
          <h2>Latency</h2>{latency}\n<h2>Memory of the workers</h2>{memory}"
     )
+}
+
+const TRACE_AXES: (&str, &str) = ("seconds, real time", "calls");
+
+/// The plot of a run, as a file of its own: of the limit where the provider changes what it allows, else of the calls in flight.
+pub fn plot(seen: &Observed) -> String {
+    let style = format!(
+        "svg {{ --ink: #222; --soft: #888; --rule: #ddd; --a: #1f77b4; --b: #d9730d; --c: #2a9d5c; --limit: #c0392b; }} {LINES}"
+    );
+    match &seen.adaptation {
+        Some(trace) => image(TRACE_AXES.0, TRACE_AXES.1, &adaptation(trace), &style),
+        None => image("seconds", "calls", &in_flight(seen), &style),
+    }
+}
+
+/// The limit, the calls in flight, and what the provider allowed.
+fn adaptation(trace: &Trace) -> Vec<Line> {
+    let stepped = |name: &str, class, points| Line { name: name.into(), class, points, stepped: true };
+    let limit = trace.limit.iter().map(|(at_ms, limit)| (*at_ms as f64 / 1e3, f64::from(*limit)));
+    let until = trace.in_flight.steps().last().map_or(0, |(at_ms, _)| *at_ms) as f64 / 1e3;
+    let last = trace.limit.last().map(|(_, limit)| (until, f64::from(*limit)));
+    let refused = trace.refused_ms.iter().flat_map(|at_ms| {
+        let at_s = *at_ms as f64 / 1e3;
+        [(at_s, 0.0), (at_s, 3.0), (at_s, 0.0)]
+    });
+    vec![
+        stepped("what the provider allows, and tells nobody", "soft", Trace::allowed()),
+        timeline("calls in flight", "a", &trace.in_flight),
+        stepped("the limit", "b", limit.chain(last).collect()),
+        Line {
+            name: "calls refused (429)".into(),
+            class: "limit",
+            points: refused.collect(),
+            stepped: false,
+        },
+    ]
+}
+
+fn in_flight(seen: &Observed) -> Vec<Line> {
+    vec![
+        timeline("as scheduled by the model", "soft", &seen.schedule().in_flight()),
+        timeline("measured", "a", &seen.in_flight),
+    ]
 }
 
 fn timeline(name: &str, class: &'static str, of: &Timeline) -> Line {

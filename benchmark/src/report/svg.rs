@@ -8,6 +8,8 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
+/// What a legend takes below it.
+const LEGEND: f64 = 24.0;
 /// Points a line is drawn with; more than pixels would only make the file large.
 const MOST_POINTS: usize = 2_000;
 
@@ -22,8 +24,34 @@ pub(super) struct Line {
     pub(super) stepped: bool,
 }
 
-/// A chart with axes from 0, a legend, and a line across where a limit is given.
+/// A chart with its legend, for a page.
 pub(super) fn chart(x_label: &str, y_label: &str, lines: &[Line], limit: Option<(f64, &str)>) -> String {
+    let svg = drawing(x_label, y_label, lines, limit);
+    let legend = lines.iter().map(|line| format!("<li class=\"{}\">{}</li>", line.class, escape(&line.name)));
+    format!(
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">{svg}</svg><ul class=\"legend\">{}</ul>",
+        legend.collect::<String>()
+    )
+}
+
+/// A chart with its legend, as a file of its own.
+pub(super) fn image(x_label: &str, y_label: &str, lines: &[Line], style: &str) -> String {
+    let svg = drawing(x_label, y_label, lines, None);
+    let legend = lines
+        .iter()
+        .map(|line| format!("<tspan class=\"{}\" dx=\"14\">— {}</tspan>", line.class, escape(&line.name)));
+    let height = HEIGHT + LEGEND;
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" font-family=\"sans-serif\">\
+         <style>{style}</style><rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>{svg}\
+         <text class=\"names\" x=\"{LEFT}\" y=\"{}\">{}</text></svg>\n",
+        height - 8.0,
+        legend.collect::<String>()
+    )
+}
+
+/// Axes from 0, the lines, and a line across where a limit is given.
+fn drawing(x_label: &str, y_label: &str, lines: &[Line], limit: Option<(f64, &str)>) -> String {
     let all = || lines.iter().flat_map(|line| &line.points);
     let most = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::max);
     let x_most = ceiling(most(&mut all().map(|point| point.0)));
@@ -31,7 +59,7 @@ pub(super) fn chart(x_label: &str, y_label: &str, lines: &[Line], limit: Option<
     let x = |value: f64| LEFT + value / x_most * (WIDTH - LEFT - RIGHT);
     let y = |value: f64| HEIGHT - BOTTOM - value / y_most * (HEIGHT - TOP - BOTTOM);
 
-    let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">");
+    let mut svg = String::new();
     let mut draw = |element: String| svg.push_str(&element);
     for part in 0..=5 {
         let share = f64::from(part) / 5.0;
@@ -84,9 +112,7 @@ pub(super) fn chart(x_label: &str, y_label: &str, lines: &[Line], limit: Option<
             escape(&line.name)
         ));
     }
-    svg.push_str("</svg>");
-    let legend = lines.iter().map(|line| format!("<li class=\"{}\">{}</li>", line.class, escape(&line.name)));
-    format!("{svg}<ul class=\"legend\">{}</ul>", legend.collect::<String>())
+    svg
 }
 
 fn path(points: &[(f64, f64)], stepped: bool, x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f64) -> String {

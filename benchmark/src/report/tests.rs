@@ -10,6 +10,7 @@ fn settings() -> Settings {
         speed: 5.0,
         workers: 1,
         slots: 12,
+        limit: None,
         transfer_slots: 20,
         image_bytes: 50_000,
         store: sandbox::StoreKind::InProcess,

@@ -5,7 +5,7 @@ mod args;
 use std::path::Path;
 
 use anyhow::Context;
-use benchmark::report::{compare, page, table};
+use benchmark::report::{compare, page, plot, table};
 use benchmark::{Report, Run, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -26,7 +26,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
             Err(error) => return Ok(bad(&format!("--compare {}: {error:#}", file.display()))),
         },
     };
-    for (flag, file) in [("--json", &args.json), ("--html", &args.html)] {
+    for (flag, file) in [("--json", &args.json), ("--html", &args.html), ("--svg", &args.svg)] {
         let folder = file.as_deref().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
             return Ok(bad(&format!("{flag}: there is no folder {}", folder.display())));
@@ -50,11 +50,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     if let Some(file) = &args.json {
         write(file, &report.to_json()?)?;
     }
-    if let Some(file) = &args.html {
-        // The run in the middle is the one to look at.
-        runs.sort_by(|a, b| a.makespan_s().total_cmp(&b.makespan_s()));
-        if let Some(middle) = runs.get((runs.len() - 1) / 2) {
+    // The run in the middle is the one to look at.
+    runs.sort_by(|a, b| a.makespan_s().total_cmp(&b.makespan_s()));
+    if let Some(middle) = runs.get((runs.len() - 1) / 2) {
+        if let Some(file) = &args.html {
             write(file, &page(&report, middle))?;
+        }
+        if let Some(file) = &args.svg {
+            write(file, &plot(middle))?;
         }
     }
     if let Some(old) = old {

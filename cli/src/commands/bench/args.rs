@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use benchmark::scenario::{Scenario, Users};
-use benchmark::settings::size_bytes;
+use benchmark::settings::{Kept, size_bytes};
 use benchmark::{Kill, Settings};
 use clap::error::ErrorKind;
 use sandbox::StoreKind;
@@ -14,10 +14,10 @@ pub(crate) struct Args {
     /// The load.
     #[arg(value_enum)]
     scenario: Load,
-    /// How many tasks `queue` has.
+    /// How many tasks `queue` and `flood` have.
     #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     tasks: Option<u32>,
-    /// Plan of the tasks of `single` and `queue`. Default: pro.
+    /// Plan of the tasks of `single`, `queue` and `flood`. Default: pro; of `flood`: start.
     #[arg(long)]
     plan: Option<String>,
     /// Who starts the tasks of `s3`.
@@ -32,10 +32,16 @@ pub(crate) struct Args {
     /// Worker processes.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
     workers: u32,
-    /// Provider calls at once in each worker.
-    #[arg(long, default_value_t = 12, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    slots: u32,
-    /// Images that move at once in each worker. Default: 5 for 3 slots.
+    /// Provider calls at once in each worker. Default: the limit, else 12.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    slots: Option<u32>,
+    /// Provider calls at once, all workers together.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: Option<u32>,
+    /// How that limit is kept.
+    #[arg(long, value_enum, default_value = "leases", requires = "limit")]
+    kept_by: KeptBy,
+    /// Images that move at once in each worker. Default: 5 for 3 calls at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     transfer_slots: Option<u32>,
     /// What a picture weighs: 50KB, 1.5MB, ….
@@ -65,6 +71,9 @@ pub(crate) struct Args {
     /// Write it as one page, with plots.
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
+    /// Write its first plot as a picture.
+    #[arg(long, value_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
     /// Tell what has changed since the report in this file, written by --json.
     #[arg(long, value_name = "FILE")]
     pub(super) compare: Option<PathBuf>,
@@ -84,6 +93,18 @@ enum Load {
     Single,
     /// N tasks at once.
     Queue,
+    /// A provider that doesn't say how many calls at once it allows, 24, then 12, then 24, and a ceiling of 60. Real time: 240 s.
+    Adapt,
+    /// N tasks of one user at once (200), and one each of ten others soon after.
+    Flood,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum KeptBy {
+    /// A slot is a lease: what Darkroom does.
+    Leases,
+    /// To compare with: each call waits in its slot for a row in Postgres.
+    SemaphoreRow,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -120,17 +141,20 @@ impl Args {
         if self.scenario == Load::Queue && self.tasks.is_none() {
             conflict("queue needs the number of tasks, such as `queue 100`");
         }
-        if self.scenario != Load::Queue && self.tasks.is_some() {
-            conflict("a number of tasks is for `queue` alone");
+        if !matches!(self.scenario, Load::Queue | Load::Flood) && self.tasks.is_some() {
+            conflict("a number of tasks is for `queue` and `flood` alone");
         }
-        if self.plan.is_some() && !matches!(self.scenario, Load::Single | Load::Queue) {
-            conflict("--plan is for `single` and `queue`: the other loads have plans of their own");
+        if self.plan.is_some() && !matches!(self.scenario, Load::Single | Load::Queue | Load::Flood) {
+            conflict("--plan is for `single`, `queue` and `flood`: the other loads have plans of their own");
         }
         if self.kill_at.is_some() && self.workers > 1 {
             conflict("--kill-at kills the only worker: use it with --workers 1");
         }
         let plans = worker::Config::read(None, [])?.plans;
-        let plan = self.plan.clone().unwrap_or_else(|| "pro".into());
+        let plan = self
+            .plan
+            .clone()
+            .unwrap_or_else(|| if self.scenario == Load::Flood { "start" } else { "pro" }.into());
         if !plans.contains_key(&plan) {
             let known: Vec<&str> = plans.keys().map(String::as_str).collect();
             conflict(&format!("--plan {plan} is not configured: use one of {}", known.join(", ")));
@@ -146,6 +170,15 @@ impl Args {
             Load::S3AtOnce => Scenario::S3AtOnce,
             Load::Single => Scenario::Single { plan },
             Load::Queue => Scenario::Queue { tasks: self.tasks.unwrap_or(1), plan },
+            Load::Adapt => Scenario::Adapt { tasks: self.tasks.unwrap_or(benchmark::ADAPT_TASKS) },
+            Load::Flood => Scenario::Flood { tasks: self.tasks.unwrap_or(200), plan },
+        };
+        let limit = self.limit.or((self.scenario == Load::Adapt).then_some(benchmark::ADAPT_CEILING));
+        let slots = self.slots.or(limit).unwrap_or(12);
+        let calls = limit.map_or(slots, |limit| limit.min(slots * self.workers).div_ceil(self.workers));
+        let kept = match self.kept_by {
+            KeptBy::Leases => Kept::ByLeases,
+            KeptBy::SemaphoreRow => Kept::BySemaphoreRow,
         };
         Ok(Settings {
             darkroom: std::env::current_exe().context("finding this program")?,
@@ -153,8 +186,9 @@ impl Args {
             seed: self.seed,
             speed: self.speed,
             workers: self.workers,
-            slots: self.slots,
-            transfer_slots: self.transfer_slots.unwrap_or((self.slots * 5 / 3).max(1)),
+            slots,
+            limit: limit.map(|limit| (limit, kept)),
+            transfer_slots: self.transfer_slots.unwrap_or((calls * 5 / 3).max(1)),
             image_bytes: self.image_bytes,
             store: match self.store {
                 Store::InProcess => StoreKind::InProcess,

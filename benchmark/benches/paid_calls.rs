@@ -1,0 +1,222 @@
+//! The two statements around a paid call, beside the two of a row that counts calls in flight, on a Postgres of its own:
+//! `cargo bench -p benchmark --bench paid_calls`. Medians of rounds in turns.
+#![allow(clippy::print_stdout, reason = "a report")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use database::calls::{self, End, Intent, Outcome, Verdict};
+use database::leases::{self, Holder, Renewal};
+use database::{DatabaseConnection, Settings};
+use futures::future::try_join_all;
+use sandbox::{Folder, Postgres};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use tokio::time::Instant;
+use workflows::types::GenerateOutput;
+
+const KEY: &str = "bench";
+/// Calls in flight.
+const AT_ONCE: u32 = 48;
+/// As a worker of 48 slots has.
+const CONNECTIONS: u32 = 48 / 8 + 2;
+/// Calls the ledger has already.
+const LEDGER: u32 = 100_000;
+/// What a call takes, where statements are not to wait for each other more than in life.
+const CALL: Duration = Duration::from_millis(400);
+const ROUNDS: usize = 3;
+const ROUND: Duration = Duration::from_secs(5);
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    // `cargo test --benches` only wants to know that it starts.
+    if std::env::args().any(|argument| argument == "--test") {
+        return Ok(());
+    }
+    let folder = Folder::create()?;
+    let postgres = Postgres::start(&folder.sub("postgres")?).await?;
+    let settings: Settings = serde_json::from_value(serde_json::json!({
+        "url": postgres.url("postgres"), "max_connections": 0, "statement_timeout_ms": 10_000, "acquire_timeout_ms": 10_000,
+    }))?;
+    let database = database::connect(&settings, CONNECTIONS).await?;
+    migrations::up(&database).await?;
+    prepare(&database).await?;
+    let lease = Lease::begin(database.clone()).await?;
+
+    let ways = [("begin_call + end_call", Way::Ledger(&lease)), ("a semaphore row", Way::Row(&database))];
+    println!(
+        "{AT_ONCE} calls at once of one key, {CONNECTIONS} connections, {LEDGER} calls in the ledger; medians of {ROUNDS} rounds"
+    );
+    println!("{:<24}{:>22}{:>12}{:>26}", "", "both statements, p50", "p95", "most calls a second");
+    let mut seen: Vec<[Vec<f64>; 3]> = vec![Default::default(); ways.len()];
+    for _ in 0..ROUNDS {
+        for ((_, way), seen) in ways.iter().zip(&mut seen) {
+            let mut both = round(way, CALL).await?;
+            both.sort_by(f64::total_cmp);
+            seen[0].push(both[both.len() / 2]);
+            seen[1].push(both[both.len() * 95 / 100]);
+            let began = Instant::now();
+            let calls = round(way, Duration::ZERO).await?.len();
+            seen[2].push(calls as f64 / began.elapsed().as_secs_f64());
+        }
+    }
+    for ((name, _), seen) in ways.iter().zip(&mut seen) {
+        let [p50, p95, rate] = seen.each_mut().map(|values| {
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        });
+        println!("{name:<24}{p50:>19.2} ms{p95:>9.2} ms{rate:>24.0}/s");
+    }
+    drop(database);
+    postgres.stop().await?;
+    folder.remove().await
+}
+
+/// One way of asking before a call, and of telling after it.
+enum Way<'a> {
+    Ledger(&'a Lease),
+    Row(&'a DatabaseConnection),
+}
+
+/// Makes calls that take so long, as many at once as may be, for a while. What both statements of each took, in milliseconds.
+async fn round(way: &Way<'_>, call: Duration) -> Result<Vec<f64>> {
+    let until = Instant::now() + ROUND;
+    let lines = (0..AT_ONCE).map(|line| async move {
+        // Not all at the same moment.
+        tokio::time::sleep(call * line / AT_ONCE).await;
+        let mut took = Vec::new();
+        while Instant::now() < until {
+            let began = Instant::now();
+            let call_id = way.begin().await?;
+            let asked = began.elapsed();
+            tokio::time::sleep(call).await;
+            let ended = Instant::now();
+            way.end(call_id).await?;
+            took.push((asked + ended.elapsed()).as_secs_f64() * 1e3);
+        }
+        anyhow::Ok(took)
+    });
+    let renewing = async {
+        if let Way::Ledger(lease) = way {
+            loop {
+                lease.renew().await?;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+        std::future::pending::<Result<()>>().await
+    };
+    tokio::select! {
+        took = try_join_all(lines) => Ok(took?.into_iter().flatten().collect()),
+        failed = renewing => failed.map(|()| Vec::new()),
+    }
+}
+
+impl Way<'_> {
+    async fn begin(&self) -> Result<i64> {
+        match self {
+            Way::Ledger(lease) => lease.begin_call().await,
+            Way::Row(database) => {
+                while !execute(database, "UPDATE semaphore SET used = used + 1 WHERE used < 48").await? {}
+                Ok(0)
+            }
+        }
+    }
+
+    async fn end(&self, call_id: i64) -> Result<()> {
+        match self {
+            Way::Ledger(lease) => {
+                let result = GenerateOutput::Generated { images: Vec::new(), request_id: None };
+                let outcome = Outcome::Done { result, images_billed: 5, cost_usd: 0.2 };
+                let end = End { outcome, request_id: Some("req-1".into()), failure: None };
+                Ok(calls::end(&lease.database, call_id, &end).await?)
+            }
+            Way::Row(database) => execute(database, "UPDATE semaphore SET used = used - 1").await.map(drop),
+        }
+    }
+}
+
+/// A lease on the whole key.
+struct Lease {
+    database: DatabaseConnection,
+    lease_id: i64,
+    version: i64,
+    renewals: AtomicU64,
+    calls: AtomicU64,
+}
+
+impl Lease {
+    async fn begin(database: DatabaseConnection) -> Result<Self> {
+        let grant = leases::grant(&database, &holder(), &renewal(None, 1), limiter::TTL).await?;
+        let share = grant.share.context("the key has a limit")?;
+        if share != AT_ONCE {
+            bail!("a share of {share}, not of {AT_ONCE}");
+        }
+        let (renewals, calls) = (AtomicU64::new(1), AtomicU64::new(0));
+        Ok(Self { database, lease_id: grant.lease_id, version: grant.version, renewals, calls })
+    }
+
+    async fn renew(&self) -> Result<()> {
+        let number = self.renewals.fetch_add(1, Ordering::Relaxed) + 1;
+        let renewal = renewal(Some(self.lease_id), number as i64);
+        leases::grant(&self.database, &holder(), &renewal, limiter::TTL).await?;
+        Ok(())
+    }
+
+    async fn begin_call(&self) -> Result<i64> {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        let name = number.to_string();
+        let intent = Intent {
+            provider_key: KEY,
+            token: &name,
+            task_id: &format!("task-{}", number % 1000),
+            name: &name,
+            images: 5,
+            idempotency_key: None,
+            timeout: Duration::from_secs(180),
+        };
+        match calls::begin(&self.database, self.lease_id, self.version, &intent).await? {
+            Verdict::Go { call_id } => Ok(call_id),
+            other @ (Verdict::Done(_)
+            | Verdict::Join(_)
+            | Verdict::Wait(..)
+            | Verdict::Rate(..)
+            | Verdict::Renew
+            | Verdict::Stop(_)) => bail!("no call may begin: {other:?}"),
+        }
+    }
+}
+
+fn holder() -> Holder {
+    Holder {
+        provider_key: KEY.into(),
+        worker: "bench".into(),
+        host: "here".into(),
+        pid: std::process::id(),
+        most: AT_ONCE,
+    }
+}
+
+fn renewal(lease_id: Option<i64>, number: i64) -> Renewal {
+    Renewal { lease_id, number, calls: AT_ONCE, holds: AT_ONCE, keeps: 0, wanted: AT_ONCE }
+}
+
+/// The key's limit, tasks that run, a ledger of some days, and the row to compare with.
+async fn prepare(database: &DatabaseConnection) -> Result<()> {
+    database::limits::set(database, KEY, &serde_json::json!({ "ceiling": AT_ONCE })).await?;
+    let fill = format!(
+        "INSERT INTO tasks (task_id, user_id, plan, input, images_planned)
+         SELECT 'task-' || n, 'user', 'pro', '{{}}', 70 FROM generate_series(0, 999) AS n;
+         INSERT INTO calls (provider_key, lease_id, token, task_id, user_id, plan, name, images_asked, state, begun_at, runs_until,
+                            ended_at, images_billed, cost_usd)
+         SELECT '{KEY}', 0, 'old-' || n, 'old-' || n / 15, 'user', 'pro', n::text, 5, 'done', now() - n * interval '1 s',
+                now() - n * interval '1 s', now() - n * interval '1 s', 5, 0.2 FROM generate_series(1, {LEDGER}) AS n;
+         CREATE TABLE semaphore (used integer NOT NULL); INSERT INTO semaphore VALUES (0); ANALYZE;"
+    );
+    database.execute_unprepared(&fill).await?;
+    Ok(())
+}
+
+async fn execute(database: &DatabaseConnection, sql: &str) -> Result<bool> {
+    let done = database.execute_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
+    Ok(done.rows_affected() > 0)
+}
