@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use database::calls::{self, End, Intent, Outcome, Verdict};
-use limiter::Pass;
+use limiter::{Ended, Pass};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::time::{sleep, timeout};
 use workflows::keys;
@@ -124,9 +124,16 @@ pub(crate) async fn make(
         }
     };
     record(reach, call_id, &end).await;
-    if end.outcome == (Outcome::Ambiguous { may_run: true }) {
-        pass.give_up();
-    }
+    pass.end(match end.outcome {
+        Outcome::Ambiguous { may_run: true } => Ended::MayRunOn,
+        Outcome::Done { .. }
+        | Outcome::Refused { .. }
+        | Outcome::Unavailable
+        | Outcome::Failed
+        | Outcome::Ambiguous { may_run: false }
+        | Outcome::Lost { .. }
+        | Outcome::Unsent => Ended::Done,
+    });
     Ok(made?)
 }
 

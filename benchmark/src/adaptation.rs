@@ -16,6 +16,8 @@ pub const CEILING: u32 = 60;
 pub(crate) const ALLOWED: [(u64, u32); 3] = [(0, 24), (90, 12), (150, 24)];
 /// When it is over.
 pub(crate) const ENDS_S: u64 = 240;
+/// Within the Retry-After of a refusal.
+const STOPPED_MS: u64 = 900;
 /// Of a phase, the part at its end that is taken for steady.
 const STEADY: f64 = 0.5;
 
@@ -103,24 +105,23 @@ impl Trace {
             if number == 1 {
                 continue;
             }
-            // The first refusal after the change, and whoever called after it had been answered.
-            let storm: Vec<u64> = self
-                .refused_ms
-                .iter()
-                .copied()
-                .filter(|at_ms| (from_ms..from_ms + 5_000).contains(at_ms))
-                .collect();
-            if let Some((first, last)) = storm.first().zip(storm.last()) {
-                let a_worker = storm.len() as f64 / f64::from(self.workers);
-                figure("wasted", "refused within 5 s, for each worker", "", Better::Lower, a_worker);
-                figure(
-                    "stopped",
-                    "first refusal to the last",
-                    "s",
-                    Better::Lower,
-                    (last - first) as f64 / 1e3,
-                );
-            }
+            // The first refusal after the change, and who called nonetheless before its Retry-After was over.
+            let Some(first) = self.refused_ms.iter().copied().find(|at_ms| *at_ms >= from_ms) else {
+                continue;
+            };
+            let closed = first..first + STOPPED_MS;
+            let wasted = self.refused_ms.iter().filter(|at_ms| closed.contains(at_ms)).count();
+            let last =
+                self.started_ms.iter().copied().filter(|at_ms| closed.contains(at_ms)).max().unwrap_or(first);
+            let a_worker = wasted as f64 / f64::from(self.workers);
+            figure("wasted", "refused before all had stopped, for each worker", "", Better::Lower, a_worker);
+            figure(
+                "stopped",
+                "from the first refusal until all had stopped",
+                "s",
+                Better::Lower,
+                (last - first) as f64 / 1e3,
+            );
         }
         figures
     }

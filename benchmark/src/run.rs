@@ -76,7 +76,7 @@ impl Run {
         let workers = Workers::start(stack, settings.workers, settings.darkroom.clone(), environment).await?;
         let workers = self.workers.insert(workers);
         let temporal = config.temporal.connect("darkroom-bench").await?;
-        ready::wait(&temporal, workers, &config.provider.route).await?;
+        ready::wait(&temporal, workers, &config.provider.route, settings.limit.is_some()).await?;
         let client = client::Client::over(temporal.clone());
         if !settings.cold {
             load::warm_up(&client, stack, settings).await?;

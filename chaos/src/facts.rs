@@ -78,6 +78,15 @@ pub(crate) struct CallRow {
     pub(crate) wait_ms: Option<i32>,
 }
 
+/// A key's limits from a moment on; none is no limit.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Limits {
+    pub(crate) since_ms: u64,
+    pub(crate) calls_at_once: Option<u64>,
+    pub(crate) calls_per_minute: Option<u64>,
+    pub(crate) images_per_minute: Option<u64>,
+}
+
 /// Everything the invariants speak of.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
@@ -89,8 +98,8 @@ pub(crate) struct Facts {
     pub(crate) closed: BTreeMap<String, bool>,
     /// The ledger, in the order of its calls.
     pub(crate) calls: Vec<CallRow>,
-    /// Every change of a key's limit: when, and to what; none is no limit.
-    pub(crate) limits: Vec<(u64, Option<u64>)>,
+    /// Every change of a key's limits, in order.
+    pub(crate) limits: Vec<Limits>,
     pub(crate) meter: Meter,
     pub(crate) deeds: Deeds,
 }
@@ -183,13 +192,20 @@ async fn calls(db: &DatabaseConnection) -> Result<Vec<CallRow>> {
     calls.collect()
 }
 
-async fn limits(db: &DatabaseConnection) -> Result<Vec<(u64, Option<u64>)>> {
-    let statement = "SELECT (extract(epoch FROM at) * 1000)::bigint AS at_ms, calls_at_once FROM limit_changes ORDER BY at";
+async fn limits(db: &DatabaseConnection) -> Result<Vec<Limits>> {
+    let statement = "SELECT (extract(epoch FROM at) * 1000)::bigint AS at_ms, calls_at_once, calls_per_minute, images_per_minute
+        FROM limit_changes ORDER BY at";
     let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), statement)).await?;
     let limits = rows.iter().map(|row| {
-        let (at_ms, limit): (i64, Option<i32>) =
-            (row.try_get("", "at_ms")?, row.try_get("", "calls_at_once")?);
-        Ok((at_ms as u64, limit.map(|limit| limit as u64)))
+        let limit = |column| {
+            Ok::<_, sea_orm::DbErr>(row.try_get::<Option<i32>>("", column)?.map(|limit| limit as u64))
+        };
+        Ok(Limits {
+            since_ms: row.try_get::<i64>("", "at_ms")? as u64,
+            calls_at_once: limit("calls_at_once")?,
+            calls_per_minute: limit("calls_per_minute")?,
+            images_per_minute: limit("images_per_minute")?,
+        })
     });
     limits.collect()
 }

@@ -45,13 +45,14 @@ pub async fn violations(witness: &Witness<'_>) -> Result<Vec<Violation>> {
 }
 
 fn of(facts: &Facts) -> Vec<Violation> {
-    let checks: [(&'static str, Check); 12] = [
+    let checks: [(&'static str, Check); 13] = [
         ("I1", rows_have_their_objects),
         ("I2", objects_have_their_rows),
         ("I3", every_index_once),
         ("I4", ledger::paid_once_but_for_recorded_losses),
         ("I4", ledger::ledger_is_the_bill),
         ("I5", ledger::in_flight_within_the_limit),
+        ("I6", ledger::rate_within_any_minute),
         ("I7", retry_after_is_obeyed),
         ("I7", ledger::retry_after_is_obeyed_by_all),
         ("I8", all_ended),

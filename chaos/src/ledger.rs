@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use sandbox::Call;
 
-use crate::facts::{CallRow, Facts};
+use crate::facts::{CallRow, Facts, Limits};
 
 /// From when a call is allowed until it has arrived at the provider: it is sent within a second, and the network takes its time.
 const ARRIVES_WITHIN_MS: u64 = 1_500;
+const MINUTE_MS: u64 = 60_000;
 /// From when a refusal is recorded until nobody begins a call without knowing of it.
 const KNOWN_WITHIN_MS: i64 = 200;
 
@@ -108,14 +109,45 @@ pub(crate) fn in_flight_within_the_limit(facts: &Facts) -> Vec<String> {
 }
 
 /// The highest limit between two moments; none where there was none for a while.
-fn allowed(limits: &[(u64, Option<u64>)], from: u64, to: u64) -> Option<u64> {
-    let before = limits.iter().rev().find(|(at, _)| *at <= from).map(|(_, limit)| *limit).unwrap_or_default();
-    let within = limits.iter().filter(|(at, _)| (from..=to).contains(at)).map(|(_, limit)| *limit);
+fn allowed(limits: &[Limits], from: u64, to: u64) -> Option<u64> {
+    let before = limits.iter().rev().find(|limits| limits.since_ms <= from);
+    let before = before.and_then(|limits| limits.calls_at_once);
+    let within = limits
+        .iter()
+        .filter(|limits| (from..=to).contains(&limits.since_ms))
+        .map(|limits| limits.calls_at_once);
     std::iter::once(before)
         .chain(within)
         .map(|limit| limit.unwrap_or(u64::MAX))
         .max()
         .filter(|limit| *limit < u64::MAX)
+}
+
+/// I6: in no minute more calls or images than a rate allows that was in force for all of it.
+pub(crate) fn rate_within_any_minute(facts: &Facts) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let ends = facts.limits.iter().skip(1).map(|next| next.since_ms).chain([u64::MAX]);
+    for (limits, to) in facts.limits.iter().zip(ends) {
+        let rates = [
+            ("calls", limits.calls_per_minute, (|_| 1) as fn(&Call) -> u64),
+            ("images", limits.images_per_minute, |call| u64::from(call.n)),
+        ];
+        let in_force = limits.since_ms + ARRIVES_WITHIN_MS..to;
+        let calls: Vec<&Call> =
+            facts.meter.calls.iter().filter(|call| in_force.contains(&call.started_ms)).collect();
+        for (what, rate, weight) in rates {
+            let Some(rate) = rate else { continue };
+            for last in &calls {
+                let minute = (last.started_ms + 1).saturating_sub(MINUTE_MS)..=last.started_ms;
+                let within = calls.iter().filter(|call| minute.contains(&call.started_ms));
+                let used: u64 = within.map(|call| weight(call)).sum();
+                if used > rate {
+                    wrong.push(format!("{used} {what} in the minute before #{}, {rate} allowed", last.seq));
+                }
+            }
+        }
+    }
+    wrong
 }
 
 /// I7: once a refusal is on record, nobody begins a call before its Retry-After is over.

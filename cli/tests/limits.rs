@@ -134,6 +134,35 @@ async fn what_a_killed_worker_held_is_used_again() {
 }
 
 #[tokio::test]
+async fn what_a_killed_worker_waited_with_is_used_again_within_seconds() {
+    let _alone = ALONE.lock().await;
+    let (stack, mut workers) = stack(3_000, 4, 8).await;
+    let row = async || {
+        let sql = "SELECT pid, granted FROM leases WHERE ended_at IS NULL ORDER BY granted DESC LIMIT 1";
+        let backend = stack.database.get_database_backend();
+        stack.database.query_one_raw(Statement::from_string(backend, sql)).await.unwrap()
+    };
+    // Nobody works yet: most of the limit is with whoever came first.
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    let pid = loop {
+        ticks.tick().await;
+        if let Some(row) = row().await
+            && row.try_get::<i32>("", "granted").unwrap() >= 4
+        {
+            break row.try_get::<i32>("", "pid").unwrap() as u32;
+        }
+    };
+    let holder = workers.iter_mut().find(|worker| worker.id() == Some(pid)).unwrap();
+    holder.start_kill().unwrap();
+    holder.wait().await.unwrap();
+    let killed = Instant::now();
+    let (given, tasks) = begin(&stack, 8, "start").await;
+    stack.provider.meter().wait_until(|meter| meter.in_flight == 8).await.unwrap();
+    eprintln!("all of the limit was in use {:?} after the kill", killed.elapsed());
+    finish(&stack, &given, &tasks).await;
+}
+
+#[tokio::test]
 async fn a_worker_paused_for_longer_than_its_lease_calls_nobody_on_it() {
     let _alone = ALONE.lock().await;
     let (stack, workers) = stack(300, 3, 6).await;
@@ -197,4 +226,57 @@ async fn calls_a_minute_are_counted_exactly() {
         .map(|from| starts.iter().filter(|at| (*from..from + 60_000).contains(*at)).count())
         .max();
     assert_eq!((starts.len(), most), (14, Some(10)));
+}
+
+#[tokio::test]
+async fn a_flood_by_one_user_holds_up_nobody_else() {
+    let _alone = ALONE.lock().await;
+    let (stack, _workers) = stack(100, 3, 4).await;
+    let begin = async |users: &[&str]| {
+        let given: Vec<GivenTask> = users.iter().map(|user| a_task().plan("start").user(user)).collect();
+        let tasks = futures::future::join_all(given.iter().map(|given| stack.begin(given))).await;
+        (given, tasks)
+    };
+    let (flood, flooding) = begin(&["flood"; 40]).await;
+    let meter = stack.provider.meter();
+    meter.wait_until(|meter| meter.billed_calls > 45).await.unwrap();
+    let (others, waiting) = begin(&["ann", "bob", "cyd", "dan", "eve"]).await;
+    for task in &waiting {
+        stack.result(task).await.unwrap();
+    }
+    // I9: six users take turns. In the order of arrival it would be all 280 of the flood first.
+    let made = meter.snapshot().calls.len();
+    assert!(made < 45 + 5 * 7 + 60, "{made} calls until the others were done");
+    let given: Vec<GivenTask> = flood.into_iter().chain(others).collect();
+    finish(&stack, &given, &flooding).await;
+}
+
+#[tokio::test]
+async fn the_limit_settles_at_what_the_provider_allows_and_does_not_say() {
+    let _alone = ALONE.lock().await;
+    let secretive = Stack::with().provider(|provider| {
+        provider.batch_ms = 100;
+        provider.max_in_flight = Some(6);
+        provider.retry_after_ms = 200;
+    });
+    let stack = secretive.without_worker().start().await;
+    set(&stack, json!({ "ceiling": 20 })).await;
+    let _workers = [stack.spawn_worker(DARKROOM, &[]), stack.spawn_worker(DARKROOM, &[])];
+    let (given, tasks) = begin(&stack, 80, "start").await;
+    let meter = finish(&stack, &given, &tasks).await;
+    let refused = |calls: &[sandbox::Call]| calls.iter().filter(|call| call.status == Some(429)).count();
+    let (first, second) = meter.calls.split_at(meter.calls.len() / 2);
+    eprintln!(
+        "{} of {} calls refused, {} of them in the second half",
+        refused(&meter.calls),
+        meter.calls.len(),
+        refused(second)
+    );
+    assert!(
+        refused(first) > 0 && refused(second) * 100 <= second.len(),
+        "{} of {}",
+        refused(second),
+        second.len()
+    );
+    assert_eq!(meter.max_in_flight, 6);
 }

@@ -17,8 +17,10 @@ pub struct Capacity {
     /// Slots it has at most.
     most: u32,
     lease: Option<Lease>,
-    /// Slots in the SDK's hands.
+    /// Slots in the SDK's hands, but those that are left.
     slots: u32,
+    /// Slots whose activity has made its call: the SDK puts them back once it has told the server, which takes as long as the next poll.
+    left: u32,
     /// Calls in flight under the lease.
     calls: u32,
     /// Calls in flight under earlier leases: the key's account has them apart.
@@ -62,6 +64,7 @@ impl Capacity {
             most,
             lease: None,
             slots: 0,
+            left: 0,
             calls: 0,
             calls_before: 0,
             waiting: 0,
@@ -82,9 +85,20 @@ impl Capacity {
         taken
     }
 
-    /// Puts a slot back.
+    /// An activity needs its slot no more: another may be taken before the SDK puts this one back.
+    pub fn leave_slot(&mut self) {
+        if self.slots > 0 {
+            self.slots -= 1;
+            self.left += 1;
+        }
+    }
+
+    /// Puts a slot back. Which one doesn't matter: they are only counted.
     pub fn put_slot(&mut self) {
-        self.slots = self.slots.saturating_sub(1);
+        match self.left {
+            0 => self.slots = self.slots.saturating_sub(1),
+            _ => self.left -= 1,
+        }
     }
 
     /// A poller begins to wait for a slot.

@@ -52,7 +52,16 @@ pub struct Slot(Arc<Limiter>);
 pub struct Pass {
     limiter: Arc<Limiter>,
     permit: Permit,
-    may_run_on: bool,
+    ended: Option<Ended>,
+}
+
+/// How a call that was made has ended, on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The provider is done with it.
+    Done,
+    /// The provider may work on: what it uses is no longer this worker's.
+    MayRunOn,
 }
 
 impl Limiter {
@@ -88,7 +97,7 @@ impl Limiter {
     /// Waits until a call may begin.
     pub async fn pass(self: &Arc<Self>) -> Pass {
         let permit = self.when_free(Capacity::begin).await;
-        Pass { limiter: self.clone(), permit, may_run_on: false }
+        Pass { limiter: self.clone(), permit, ended: None }
     }
 
     /// No call begins for so long: the limits say so.
@@ -257,20 +266,22 @@ impl Pass {
         self.permit
     }
 
-    /// The call has ended, and is on record as one that may still run.
-    pub fn give_up(mut self) {
-        self.may_run_on = true;
+    /// The call was made, and its end is on record. Its activity has nothing more to do with the provider: its slot is free, too.
+    pub fn end(mut self, ended: Ended) {
+        self.ended = Some(ended);
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let (permit, may_run_on) = (self.permit, self.may_run_on);
+        let (permit, ended) = (self.permit, self.ended);
         self.limiter.put_back(|capacity| {
-            if may_run_on {
-                capacity.give_up(permit);
-            } else {
-                capacity.end(permit);
+            match ended {
+                None | Some(Ended::Done) => capacity.end(permit),
+                Some(Ended::MayRunOn) => capacity.give_up(permit),
+            }
+            if ended.is_some() {
+                capacity.leave_slot();
             }
         });
     }

@@ -61,20 +61,6 @@ pub(crate) const FAULTS: &[Fault] = &[
         wrong: "IF false THEN",
     },
     Fault {
-        what: "a renewal that arrives after a later one counts",
-        shows_as: "I5",
-        function: "grant_lease",
-        right: "ELSIF p_renewal <= own.renewal THEN",
-        wrong: "ELSIF false THEN",
-    },
-    Fault {
-        what: "a minute has ten seconds less",
-        shows_as: "I6",
-        function: "begin_call",
-        right: "begun_at > t - interval '61 s'",
-        wrong: "begun_at > t - interval '50 s'",
-    },
-    Fault {
         what: "a refusal holds nobody back",
         shows_as: "I7",
         function: "begin_call",

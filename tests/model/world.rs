@@ -408,6 +408,7 @@ impl<'a> World<'a> {
                 let capacity = &mut self.workers[index].capacity;
                 match verdict {
                     Verdict::Go { call_id } if self.now_ms - asked_ms > SENT_WITHIN_MS => {
+                        self.allowed.remove(&call_id);
                         Stage::Ending { permit, call_id, outcome: Outcome::Unsent }
                     }
                     Verdict::Go { call_id } => {
@@ -480,7 +481,9 @@ impl<'a> World<'a> {
             }
         };
         if over {
-            self.workers[index].capacity.put_slot();
+            let capacity = &mut self.workers[index].capacity;
+            capacity.leave_slot();
+            capacity.put_slot();
         } else {
             self.workers[index].attempts.insert(at, Attempt { name, token, stage });
         }
@@ -516,10 +519,22 @@ impl<'a> World<'a> {
         let in_flight = self.provider.len() + self.allowed.len();
         match limit {
             Some(limit) if in_flight > limit as usize => {
-                Err(format!("I5: {in_flight} calls in flight, {limit} allowed"))
+                Err(format!("I5: {in_flight} calls in flight, {limit} allowed{}", self.account().await))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Who has what of the limit.
+    async fn account(&self) -> String {
+        let sql = "SELECT json_build_object('at', darkroom_now(),
+            'leases', (SELECT json_agg(json_build_array(lease_id, worker, 'granted', granted, 'calls', calls, expires_at, ended_at)) FROM leases),
+            'calls', (SELECT json_agg(json_build_array(call_id, name, lease_id, state, begun_at, runs_until)) FROM calls
+                       WHERE runs_until > darkroom_now()))::text AS text";
+        let row = self.db.query_one_raw(Statement::from_string(self.db.get_database_backend(), sql)).await;
+        let text: String = row.unwrap().unwrap().try_get("", "text").unwrap();
+        let at_the_provider: Vec<&i64> = self.provider.keys().collect();
+        format!("; at the provider {at_the_provider:?}, allowed {:?}; {text}", self.allowed)
     }
 
     /// A call arrives at the provider; when it ends there.

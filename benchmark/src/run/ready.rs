@@ -15,25 +15,28 @@ use crate::workers::Workers;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits until every worker polls every queue.
+/// Waits until every worker polls every queue; but with a limit over all of them, paid calls may be anybody's: workers that have nothing to
+/// do leave it with those that came first.
 pub(super) async fn wait(
     temporal: &temporalio_client::Client,
     workers: &mut Workers,
     route: &str,
+    limited: bool,
 ) -> Result<()> {
     let began = Instant::now();
     let queues = [
-        (task_queue::TASKS.to_owned(), TaskQueueType::Workflow),
-        (task_queue::TASKS.to_owned(), TaskQueueType::Activity),
-        (task_queue::generate(route), TaskQueueType::Activity),
-        (task_queue::TRANSFER.to_owned(), TaskQueueType::Activity),
+        (task_queue::TASKS.to_owned(), TaskQueueType::Workflow, true),
+        (task_queue::TASKS.to_owned(), TaskQueueType::Activity, true),
+        (task_queue::generate(route), TaskQueueType::Activity, !limited),
+        (task_queue::TRANSFER.to_owned(), TaskQueueType::Activity, true),
     ];
-    for (queue, kind) in queues {
+    for (queue, kind, all) in queues {
         loop {
             workers.sample()?;
             let pollers = pollers(temporal, &queue, kind).await?;
             let polls = |pid: &u32| pollers.iter().any(|identity| identity.ends_with(&format!("@{pid}")));
-            if workers.pids().iter().all(polls) {
+            let pids = workers.pids();
+            if if all { pids.iter().all(polls) } else { pids.iter().any(polls) } {
                 break;
             }
             if began.elapsed() > PATIENCE {

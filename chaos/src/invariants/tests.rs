@@ -4,7 +4,7 @@
 use sandbox::Download;
 
 use super::*;
-use crate::facts::{CallRow, ImageRow, TaskRow};
+use crate::facts::{CallRow, ImageRow, Limits, TaskRow};
 
 /// A task of two images that ended well, with its two calls and its two downloads.
 fn sound() -> Facts {
@@ -171,7 +171,8 @@ fn i5_no_call_comes_above_the_limit() {
         after(move |facts| {
             // The first runs until the second is over.
             facts.meter.calls[0].done_ms = Some(9_000);
-            facts.limits = limits;
+            let limit = |&(since_ms, calls_at_once)| Limits { since_ms, calls_at_once, ..Limits::default() };
+            facts.limits = limits.iter().map(limit).collect();
         })
     };
     assert_eq!(limits(&[(0, Some(2))]), NONE);
@@ -179,6 +180,21 @@ fn i5_no_call_comes_above_the_limit() {
     assert_eq!(limits(&[(0, Some(2)), (1_900, Some(1))]), NONE);
     assert_eq!(limits(&[(0, Some(2)), (400, Some(1))]), ["I5"]);
     assert_eq!(limits(&[(0, Some(1)), (1_900, None)]), NONE);
+}
+
+#[test]
+fn i6_a_minute_has_as_many_as_it_may() {
+    let rate = |since_ms, calls_per_minute, images_per_minute| {
+        after(move |facts| {
+            facts.limits =
+                vec![Limits { since_ms, calls_per_minute, images_per_minute, ..Limits::default() }];
+            facts.meter.calls.iter_mut().for_each(|call| call.started_ms += 10_000);
+        })
+    };
+    assert_eq!(rate(0, Some(2), Some(3)), NONE);
+    assert_eq!(rate(0, Some(1), None), ["I6"]);
+    assert_eq!(rate(0, None, Some(2)), ["I6"]);
+    assert_eq!(rate(20_000, Some(1), None), NONE, "calls of before don't count");
 }
 
 #[test]

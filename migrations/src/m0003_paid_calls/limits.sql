@@ -27,6 +27,13 @@ CREATE FUNCTION free_for_leases(key provider_keys) RETURNS integer LANGUAGE sql 
                         THEN greatest(0, key.calls_at_once - calls_without_a_lease(key.provider_key)) END AS free) AS counted
 $$;
 
+-- Notes what a key's limits have become.
+CREATE FUNCTION note_limits(p_key text, p_why text) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO limit_changes (provider_key, at, calls_at_once, calls_per_minute, images_per_minute, why)
+    SELECT provider_key, darkroom_now(), calls_at_once, calls_per_minute, images_per_minute, p_why
+      FROM provider_keys WHERE provider_key = p_key
+$$;
+
 -- Sets what `p_change` names: ceiling, floor, calls_per_minute, images_per_minute (null: none), paused.
 CREATE FUNCTION set_limits(p_key text, p_change jsonb) RETURNS provider_keys LANGUAGE plpgsql AS $$
 DECLARE
@@ -65,8 +72,9 @@ BEGIN
            step = after.step, calls_per_minute = after.calls_per_minute, images_per_minute = after.images_per_minute,
            paused = after.paused, version = after.version
      WHERE provider_key = p_key;
-    IF after.calls_at_once IS DISTINCT FROM before.calls_at_once THEN
-        INSERT INTO limit_changes VALUES (p_key, darkroom_now(), after.calls_at_once, 'set');
+    IF (after.calls_at_once, after.calls_per_minute, after.images_per_minute)
+       IS DISTINCT FROM (before.calls_at_once, before.calls_per_minute, before.images_per_minute) THEN
+        PERFORM note_limits(p_key, 'set');
     END IF;
     PERFORM pg_notify('darkroom_limits', p_key);
     RETURN after;
@@ -79,7 +87,8 @@ CREATE FUNCTION good_calls(p_key text, p_since timestamptz, p_most integer) RETU
 $$;
 
 -- A call was refused for the limit: nobody calls before `p_wait_ms` are over, and the limit is cut, once an incident: calls that began
--- before the last cut say nothing new. A refused raise goes back to what was good; else what is left is 0.7 of the limit.
+-- before the last cut say nothing new. A refused raise goes back to what was good, and the next one goes half as far; else what is left
+-- is 0.7 of the limit.
 CREATE FUNCTION cut_limit(p_key text, p_begun_at timestamptz, p_wait_ms integer) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     key   provider_keys;
@@ -98,9 +107,10 @@ BEGIN
         on_trial := key.known_good IS NOT NULL AND good_calls(p_key, key.grown_at, key.calls_at_once) < key.calls_at_once;
         cut := greatest(least_limit, CASE WHEN on_trial THEN key.known_good ELSE floor(key.calls_at_once * 0.7)::integer END);
         UPDATE provider_keys
-           SET calls_at_once = cut, cautious = on_trial, known_good = NULL, step = 1, cut_at = t, version = version + 1
+           SET calls_at_once = cut, cautious = on_trial, known_good = NULL, cut_at = t, version = version + 1,
+               step = CASE WHEN on_trial THEN greatest(1, (key.calls_at_once - cut) / 2) ELSE 1 END
          WHERE provider_key = p_key;
-        INSERT INTO limit_changes VALUES (p_key, t, cut, CASE WHEN on_trial THEN 'raise refused' ELSE 'cut' END);
+        PERFORM note_limits(p_key, CASE WHEN on_trial THEN 'raise refused' ELSE 'cut' END);
     END IF;
     PERFORM pg_notify('darkroom_limits', p_key);
 END $$;
@@ -159,6 +169,6 @@ BEGIN
        SET known_good = key.calls_at_once, calls_at_once = raised, grown_at = t, cautious = false,
            step = least(key.step * 2, greatest(1, raised / 4))
      WHERE provider_key = p_key;
-    INSERT INTO limit_changes VALUES (p_key, t, raised, 'raised');
+    PERFORM note_limits(p_key, 'raised');
     RETURN true;
 END $$;

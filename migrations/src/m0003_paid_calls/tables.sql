@@ -35,10 +35,12 @@ CREATE TABLE limit_changes (
     provider_key  text NOT NULL,
     at            timestamptz NOT NULL,
     calls_at_once integer,
+    calls_per_minute  integer,
+    images_per_minute integer,
     why           text NOT NULL CHECK (why IN ('set', 'cut', 'raise refused', 'raised'))
 );
 CREATE INDEX limit_changes_of_key ON limit_changes (provider_key, at);
-COMMENT ON TABLE limit_changes IS 'Every change of a key''s limit, and why.';
+COMMENT ON TABLE limit_changes IS 'Every change of a key''s limits, what they became, and why.';
 
 CREATE TABLE leases (
     lease_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
