@@ -7,6 +7,8 @@ pub(crate) struct Fault {
     pub(crate) what: &'static str,
     /// Of the violation that shows it.
     pub(crate) shows_as: &'static str,
+    /// One that finds it soon; others are tried after it.
+    pub(crate) seed: u64,
     function: &'static str,
     right: &'static str,
     wrong: &'static str,
@@ -21,6 +23,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "calls that may run on after their worker's death use no capacity",
         shows_as: "I5",
+        seed: 0,
         function: "calls_without_a_lease",
         right: "SELECT count(*)::integer",
         wrong: "SELECT 0 * count(*)::integer",
@@ -28,6 +31,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a share is taken away before its worker has heard of it",
         shows_as: "I5",
+        seed: 0,
         function: "grant_lease",
         right: "SET granted = greatest(target, p_holds)",
         wrong: "SET granted = target",
@@ -35,6 +39,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a limit that was lowered is heard of at the next renewal only",
         shows_as: "I5",
+        seed: 0,
         function: "begin_call",
         right: "OR key.version <> p_version",
         wrong: "",
@@ -42,6 +47,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call that runs is made again",
         shows_as: "I4",
+        seed: 0,
         function: "begin_call",
         right: "l.lease_id = last.lease_id AND is_living(l)",
         wrong: "l.lease_id = last.lease_id AND false",
@@ -49,6 +55,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a pause holds nobody back",
         shows_as: "a call began while the key was paused",
+        seed: 0,
         function: "begin_call",
         right: "IF key.paused THEN",
         wrong: "IF false THEN",
@@ -56,6 +63,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call that is done is made again",
         shows_as: "I4",
+        seed: 0,
         function: "begin_call",
         right: "IF last.state IN ('done', 'rejected') THEN",
         wrong: "IF false THEN",
@@ -63,6 +71,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a refusal holds nobody back",
         shows_as: "I7",
+        seed: 5,
         function: "begin_call",
         right: "IF key.throttled_until > t THEN",
         wrong: "IF false THEN",
@@ -70,6 +79,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call that was not answered is taken for ended",
         shows_as: "I5",
+        seed: 1,
         function: "end_call",
         right: "CASE WHEN p_may_run THEN runs_until",
         wrong: "CASE WHEN false THEN runs_until",
@@ -77,6 +87,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a loss is not recorded",
         shows_as: "I4",
+        seed: 0,
         function: "begin_call",
         right: "c.state = 'ambiguous' AND c.lost_at IS NULL",
         wrong: "false",
@@ -84,6 +95,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call begins under a lease that is over",
         shows_as: "I5",
+        seed: 0,
         function: "begin_call",
         right: "lease.ended_at IS NOT NULL OR lease.expires_at <= t",
         wrong: "false",

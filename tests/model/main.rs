@@ -89,12 +89,14 @@ fn each_planted_fault_is_found() {
     for fault in faults::FAULTS.iter().filter(|fault| fault.what.contains(&only)) {
         let planted = model.runtime.block_on(fault.plant(&model.database));
         let shows = |(why, _): &(String, Vec<Step>)| why.starts_with(fault.shows_as);
-        let found = (0..20).find_map(|seed| model.check(seed, 40, 0).err().filter(shows));
+        let seeds = std::iter::once(fault.seed).chain(0..20);
+        let found =
+            seeds.into_iter().find_map(|seed| Some((seed, model.check(seed, 40, 0).err().filter(shows)?)));
         model.runtime.block_on(async { model.database.execute_unprepared(&planted.undo).await.unwrap() });
         match found {
-            Some((why, _)) => {
+            Some((seed, (why, _))) => {
                 let why = why.split_once(';').map_or(why.as_str(), |(why, _)| why);
-                eprintln!("{}: found: {why}", fault.what);
+                eprintln!("{}: found with seed {seed}: {why}", fault.what);
             }
             None => missed.push(fault.what),
         }

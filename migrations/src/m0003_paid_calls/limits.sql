@@ -50,6 +50,7 @@ BEGIN
                                     THEN least(before.calls_at_once, after.ceiling) ELSE after.ceiling END;
         after.known_good := NULL;
         after.step := 1;
+        after.cautious := false;
     END IF;
     IF p_change ? 'floor' THEN
         after.floor := coalesce((p_change->>'floor')::integer, 1);
@@ -69,7 +70,7 @@ BEGIN
     after.version := before.version + 1;
     UPDATE provider_keys
        SET ceiling = after.ceiling, floor = after.floor, calls_at_once = after.calls_at_once, known_good = after.known_good,
-           step = after.step, calls_per_minute = after.calls_per_minute, images_per_minute = after.images_per_minute,
+           step = after.step, cautious = after.cautious, calls_per_minute = after.calls_per_minute, images_per_minute = after.images_per_minute,
            paused = after.paused, version = after.version
      WHERE provider_key = p_key;
     IF (after.calls_at_once, after.calls_per_minute, after.images_per_minute)
@@ -102,7 +103,8 @@ BEGIN
        SET throttled_until = greatest(throttled_until, t + p_wait_ms * interval '1 ms'), throttle_ms = p_wait_ms
      WHERE provider_key = p_key;
     least_limit := greatest(least(key.floor, key.ceiling), least(1, key.ceiling));
-    IF key.calls_at_once > least_limit AND (key.cut_at IS NULL OR p_begun_at > key.cut_at) THEN
+    -- Or during its Retry-After: begun by a statement that had looked at the key just before.
+    IF key.calls_at_once > least_limit AND p_begun_at > greatest(key.cut_at, key.throttled_until, '-infinity') THEN
         -- A raise is on trial until as many calls as it allows have succeeded.
         on_trial := key.known_good IS NOT NULL AND good_calls(p_key, key.grown_at, key.calls_at_once) < key.calls_at_once;
         cut := greatest(least_limit, CASE WHEN on_trial THEN key.known_good ELSE floor(key.calls_at_once * 0.7)::integer END);
