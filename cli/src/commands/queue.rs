@@ -184,11 +184,9 @@ async fn of_task(
         mean_ms,
         calls_per_minute: key["calls_per_minute"].as_u64().map(|rate| rate as u32),
     });
-    // The calls that are asked for later queue up behind what waits for as long as this one.
-    let last = match own.calls {
-        0 => *later,
-        calls => order::ahead(&waiting, own, calls - 1) + later,
-    };
+    // What is asked for later is taken to queue up now, with what waits.
+    let all = Waiting { calls: own.calls + later, ..own.clone() };
+    let last = all.calls.checked_sub(1).map_or(0, |last| order::ahead(&waiting, &all, last));
     let eta_s = match (&service, &stopped) {
         (Some(service), None) => {
             let rounds = if task.has_reference { 1.0 } else { 2.0 };

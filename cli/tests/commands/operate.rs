@@ -49,6 +49,7 @@ async fn limits_are_set_and_kept_and_the_queue_says_why_a_task_waits() {
     // Free plans are served first.
     assert_eq!((&task["position"], &task["waiting"], &task["later"]), (&json!(1), &json!(1), &json!(1)));
     assert!(task["eta_s"].as_f64().unwrap() > 0.0, "{task}");
+    assert!(task["method"].as_str().unwrap().starts_with("1 calls before its last one, 2 at once"), "{task}");
     let task = shown(&stack, &["queue", &first.0.task_id]).await;
     assert_eq!(task["position"], 2, "{task}");
 

@@ -94,6 +94,14 @@ mod tests {
     }
 
     #[test]
+    fn calls_that_come_later_queue_up_behind_others_turns() {
+        let own = waiting("own", "ann", 1, 10, 0);
+        let all = [own.clone(), waiting("other", "bob", 1, 5, 4)];
+        let later = Waiting { calls: 6, ..own };
+        assert_eq!(ahead(&all, &later, 5), 5 + 4);
+    }
+
+    #[test]
     fn a_heavier_user_has_more_turns() {
         let one = waiting("one", "ann", 1, 10, 10);
         let heavy = Waiting { weight: 3.0, ..waiting("heavy", "bob", 1, 5, 100) };
