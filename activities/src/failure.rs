@@ -102,6 +102,11 @@ impl Failure {
         Self::new(FailureKind::Throttled, Retry::After(wait.min(MAX_WAIT)), message)
     }
 
+    /// The call is not to be made yet: its place in the queue is given back for so long.
+    pub(crate) fn of_wait(wait: Duration, why: &str) -> Self {
+        Self::new(FailureKind::Unavailable, Retry::After(wait.min(MAX_WAIT)), format!("not yet: {why}"))
+    }
+
     /// The call is of a task that needs it no more.
     pub(crate) fn of_ended_task(why: String) -> Self {
         Self::new(FailureKind::Internal, Retry::Never, why)

@@ -128,7 +128,7 @@ pub(crate) async fn make(
         Outcome::Ambiguous { may_run: true } => Ended::MayRunOn,
         Outcome::Done { .. }
         | Outcome::Refused { .. }
-        | Outcome::Unavailable
+        | Outcome::Unavailable { .. }
         | Outcome::Failed
         | Outcome::Ambiguous { may_run: false }
         | Outcome::Lost { .. }
@@ -143,7 +143,9 @@ fn outcome(error: &Error) -> Outcome {
         Error::Throttled { retry_after, .. } => {
             Outcome::Refused { wait: retry_after.unwrap_or(REFUSED_FOR).min(MAX_WAIT) }
         }
-        Error::Unavailable { .. } => Outcome::Unavailable,
+        Error::Unavailable { retry_after, .. } => {
+            Outcome::Unavailable { wait: retry_after.map(|wait| wait.min(MAX_WAIT)) }
+        }
         Error::Ambiguous { .. } | Error::TimedOut => Outcome::Ambiguous { may_run: true },
         Error::Cut { .. } => Outcome::Ambiguous { may_run: false },
         Error::BadAnswer { .. } => Outcome::Lost { billed: None },
@@ -204,7 +206,12 @@ async fn begin(
         match &verdict {
             Verdict::Wait(wait, _) => limiter.close(*wait),
             Verdict::Rate(wait, _) => limiter.close_for_rate(*wait),
-            Verdict::Go { .. } | Verdict::Done(_) | Verdict::Join(_) | Verdict::Renew | Verdict::Stop(_) => {}
+            Verdict::Go { .. }
+            | Verdict::Done(_)
+            | Verdict::Join(_)
+            | Verdict::Later(..)
+            | Verdict::Renew
+            | Verdict::Stop(_) => {}
         }
         match verdict {
             Verdict::Go { call_id } if ctx.is_cancelled() || asked.elapsed() > SENT_WITHIN => {
@@ -229,6 +236,13 @@ async fn begin(
                 if Instant::now() + wait > gives_up_at {
                     return Err(Failure::of_limit(wait, &why).into());
                 }
+            }
+            Verdict::Later(wait, why) => {
+                drop(pass);
+                if Instant::now() + wait > gives_up_at {
+                    return Err(Failure::of_wait(wait, &why).into());
+                }
+                sleep(wait).await;
             }
         }
     }

@@ -180,6 +180,7 @@ impl Lease {
             | Verdict::Join(_)
             | Verdict::Wait(..)
             | Verdict::Rate(..)
+            | Verdict::Later(..)
             | Verdict::Renew
             | Verdict::Stop(_)) => bail!("no call may begin: {other:?}"),
         }

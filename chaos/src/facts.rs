@@ -75,6 +75,7 @@ pub(crate) struct CallRow {
     pub(crate) begun_ms: i64,
     pub(crate) ended_ms: Option<i64>,
     /// How long the provider asked to wait.
+    pub(crate) failure_kind: Option<String>,
     pub(crate) wait_ms: Option<i32>,
 }
 
@@ -171,7 +172,7 @@ async fn images(db: &DatabaseConnection) -> Result<Vec<ImageRow>> {
 }
 
 async fn calls(db: &DatabaseConnection) -> Result<Vec<CallRow>> {
-    let statement = "SELECT task_id, name, state, lost_at IS NOT NULL AS lost, images_asked, images_billed, request_id, wait_ms,
+    let statement = "SELECT task_id, name, state, lost_at IS NOT NULL AS lost, images_asked, images_billed, request_id, failure_kind, wait_ms,
         (extract(epoch FROM begun_at) * 1000)::bigint AS begun_ms, (extract(epoch FROM ended_at) * 1000)::bigint AS ended_ms
         FROM calls ORDER BY call_id";
     let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), statement)).await?;
@@ -186,6 +187,7 @@ async fn calls(db: &DatabaseConnection) -> Result<Vec<CallRow>> {
             request_id: row.try_get("", "request_id")?,
             begun_ms: row.try_get("", "begun_ms")?,
             ended_ms: row.try_get("", "ended_ms")?,
+            failure_kind: row.try_get("", "failure_kind")?,
             wait_ms: row.try_get("", "wait_ms")?,
         })
     });

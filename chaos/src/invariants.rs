@@ -117,7 +117,7 @@ fn retry_after_is_obeyed(facts: &Facts) -> Vec<String> {
             let due = ended + wait.min(MAX_WAIT_MS);
             if after.started_ms < due {
                 wrong.push(format!(
-                    "{name:?} came {} ms before its Retry-After was over",
+                    "{name:?} came {} ms before its Retry-After was over: {before:?}, {after:?}",
                     due - after.started_ms
                 ));
             }

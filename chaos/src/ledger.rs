@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use sandbox::Call;
+use workflows::failure::FailureKind;
 
 use crate::facts::{CallRow, Facts, Limits};
 
@@ -153,7 +154,8 @@ pub(crate) fn rate_within_any_minute(facts: &Facts) -> Vec<String> {
 /// I7: once a refusal is on record, nobody begins a call before its Retry-After is over.
 pub(crate) fn retry_after_is_obeyed_by_all(facts: &Facts) -> Vec<String> {
     let mut wrong = Vec::new();
-    for refused in &facts.calls {
+    let refused = |row: &&CallRow| row.failure_kind.as_deref() == Some(FailureKind::Throttled.as_str());
+    for refused in facts.calls.iter().filter(refused) {
         let (Some(wait), Some(ended)) = (refused.wait_ms, refused.ended_ms) else { continue };
         let closed = ended + KNOWN_WITHIN_MS..ended + i64::from(wait);
         for row in facts.calls.iter().filter(|row| closed.contains(&row.begun_ms) && row.state != "unsent") {

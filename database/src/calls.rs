@@ -42,6 +42,8 @@ pub enum Verdict {
     Wait(Duration, String),
     /// Not for so long: a minute has as many calls or images as it may.
     Rate(Duration, String),
+    /// Not for so long, and why: this call alone.
+    Later(Duration, String),
     /// The lease is over, or the limit was lowered: renew, and ask again.
     Renew,
     /// Its task needs it no more, and why.
@@ -77,7 +79,10 @@ pub enum Outcome {
         wait: Duration,
     },
     /// It failed by the provider's own word, or wasn't reached; nothing was billed.
-    Unavailable,
+    Unavailable {
+        /// This call is not made for so long, where the provider says so.
+        wait: Option<Duration>,
+    },
     /// It failed otherwise; nothing was billed.
     Failed,
     /// Nobody knows what became of it: it may have been billed.
@@ -131,6 +136,7 @@ pub async fn begin(
         "join" => Verdict::Join(wait),
         "wait" => Verdict::Wait(wait, why()?),
         "rate" => Verdict::Rate(wait, why()?),
+        "later" => Verdict::Later(wait, why()?),
         "renew" => Verdict::Renew,
         "stop" => Verdict::Stop(why()?),
         other => return Err(Error::Unreadable(format!("verdict `{other}` of begin_call"))),
@@ -148,8 +154,9 @@ pub async fn end(db: &DatabaseConnection, call_id: i64, end: &End) -> Result<(),
             let json = serde_json::to_value(result).map_err(|error| Error::Unreadable(error.to_string()))?;
             (state, Some(*images_billed as i32), Some(*cost_usd), Some(json), None)
         }
-        Outcome::Refused { wait } => ("failed", None, None, None, Some(wait.as_millis() as i32)),
-        Outcome::Unavailable | Outcome::Failed => ("failed", None, None, None, None),
+        Outcome::Refused { wait } => ("failed", None, None, None, Some(*wait)),
+        Outcome::Unavailable { wait } => ("failed", None, None, None, *wait),
+        Outcome::Failed => ("failed", None, None, None, None),
         Outcome::Ambiguous { .. } => ("ambiguous", None, None, None, None),
         Outcome::Lost { billed } => {
             let (images, cost_usd) = billed.unzip();
@@ -171,9 +178,9 @@ pub async fn end(db: &DatabaseConnection, call_id: i64, end: &End) -> Result<(),
             message.into(),
             result.into(),
             (end.outcome == Outcome::Ambiguous { may_run: true }).into(),
-            wait.is_some().into(),
-            wait.unwrap_or_default().into(),
-            (end.outcome == Outcome::Unavailable).into(),
+            matches!(end.outcome, Outcome::Refused { .. }).into(),
+            wait.map(|wait| wait.as_millis() as i32).into(),
+            matches!(end.outcome, Outcome::Unavailable { .. }).into(),
         ],
     );
     db.query_one_raw(statement).await?;

@@ -2,6 +2,7 @@
 
 use chaos::Deeds;
 use client::Task;
+use sandbox::{Fault, Rule};
 use tests::{GivenTask, Mishap, Stack, a_task};
 use workflows::activities::NAMES;
 use workflows::failure::FailureKind;
@@ -85,4 +86,16 @@ async fn each_fails_for_good_with_each_kind_and_the_task_keeps_what_it_has() {
     let ended = after(&stack, FailureKind::ALL.into_iter().flat_map(fails), &Deeds::default()).await;
     assert!(ended.iter().all(|(_, state)| *state != Some(TaskState::Running)), "{ended:?}");
     assert!(stack.provider.bill().images <= needed(ended.len()));
+}
+
+#[tokio::test]
+async fn what_a_provider_told_an_attempt_that_nobody_heard_of_is_obeyed_by_the_next() {
+    for status in [429, 503] {
+        let stack = stack().await;
+        let later = Fault::Status { status, retry_after_s: Some(8) };
+        stack.provider.faults().add(Rule::new(later).from_nth(2).times(1));
+        let ended = after(&stack, [("generate", Mishap::ResultLost)], &Deeds::default()).await;
+        assert_completed(&ended);
+        assert_eq!(stack.provider.meter().snapshot().calls.len(), 3, "after {status}");
+    }
 }

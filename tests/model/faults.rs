@@ -23,7 +23,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "calls that may run on after their worker's death use no capacity",
         shows_as: "I5",
-        seed: 0,
+        seed: 1,
         function: "calls_without_a_lease",
         right: "SELECT count(*)::integer",
         wrong: "SELECT 0 * count(*)::integer",
@@ -77,9 +77,17 @@ pub(crate) const FAULTS: &[Fault] = &[
         wrong: "IF false THEN",
     },
     Fault {
+        what: "what the provider said of one call, its next attempt doesn't know",
+        shows_as: "I7: call",
+        seed: 0,
+        function: "begin_call",
+        right: "last.ended_at + last.wait_ms * interval '1 ms' > t",
+        wrong: "false",
+    },
+    Fault {
         what: "a call that was not answered is taken for ended",
         shows_as: "I5",
-        seed: 1,
+        seed: 6,
         function: "end_call",
         right: "CASE WHEN p_may_run THEN runs_until",
         wrong: "CASE WHEN false THEN runs_until",

@@ -60,7 +60,7 @@ pub(crate) enum Step {
 pub(crate) enum Fate {
     Answered(u64),
     Refused(u64),
-    Unavailable,
+    Unavailable(Option<u64>),
     /// Its connection breaks while the provider works on.
     Unknown(u64),
     /// Its answer breaks off.
@@ -72,14 +72,14 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
     let fate = prop_oneof![
         6 => (100..LONGEST_CALL_MS).prop_map(Fate::Answered),
         1 => (100..5_000u64).prop_map(Fate::Refused),
-        1 => Just(Fate::Unavailable),
+        1 => proptest::option::of(1_000..20_000u64).prop_map(Fate::Unavailable),
         1 => (100..LONGEST_CALL_MS).prop_map(Fate::Unknown),
         1 => (100..LONGEST_CALL_MS).prop_map(Fate::Cut),
     ]
     .boxed();
     prop_oneof![
         10 => (1..1_500u64).prop_map(Step::Advance),
-        1 => (5_000..35_000u64).prop_map(Step::Advance),
+        2 => (5_000..35_000u64).prop_map(Step::Advance),
         6 => fate.clone().prop_map(Step::Round),
         8 => worker.clone().prop_map(Step::Poll),
         30 => (worker.clone(), 0..4usize, fate).prop_map(|(worker, call, fate)| Step::Next(worker, call, fate)),
@@ -172,6 +172,8 @@ pub(crate) struct World<'a> {
     allowed: BTreeMap<i64, u64>,
     late: Vec<(usize, Holder, Renewal)>,
     throttled_until_ms: u64,
+    /// Until when each call is not to be made.
+    later_ms: Vec<u64>,
     paused: bool,
 }
 
@@ -201,6 +203,7 @@ impl<'a> World<'a> {
             allowed: BTreeMap::new(),
             late: Vec::new(),
             throttled_until_ms: 0,
+            later_ms: vec![0; NAMES],
             paused: false,
         };
         for _ in 0..WORKERS {
@@ -432,7 +435,7 @@ impl<'a> World<'a> {
                         capacity.close_for_rate(now, wait);
                         Stage::Slot
                     }
-                    Verdict::Renew | Verdict::Join(_) => {
+                    Verdict::Renew | Verdict::Join(_) | Verdict::Later(..) => {
                         capacity.end(permit);
                         Stage::Slot
                     }
@@ -443,7 +446,9 @@ impl<'a> World<'a> {
                 let is_over = self.now_ms >= ends_ms;
                 let outcome = match fate {
                     Fate::Refused(wait_ms) => Some(Outcome::Refused { wait: Duration::from_millis(wait_ms) }),
-                    Fate::Unavailable => Some(Outcome::Unavailable),
+                    Fate::Unavailable(wait_ms) => {
+                        Some(Outcome::Unavailable { wait: wait_ms.map(Duration::from_millis) })
+                    }
                     Fate::Unknown(_) => Some(Outcome::Ambiguous { may_run: true }),
                     Fate::Cut(_) if is_over => Some(Outcome::Ambiguous { may_run: false }),
                     Fate::Answered(_) if is_over => Some(Outcome::Done {
@@ -471,10 +476,14 @@ impl<'a> World<'a> {
                     self.throttled_until_ms =
                         self.throttled_until_ms.max(self.now_ms + wait.as_millis() as u64);
                 }
-                if matches!(end.outcome, Outcome::Done { .. }) {
-                    self.done[name] = true;
-                } else {
-                    self.queue.push_back(name);
+                match end.outcome {
+                    Outcome::Done { .. } => self.done[name] = true,
+                    // Tried again at once: whether it may be is for the database to say.
+                    Outcome::Unavailable { wait: Some(wait) } => {
+                        self.later_ms[name] = self.now_ms + wait.as_millis() as u64;
+                        self.queue.push_front(name);
+                    }
+                    _ => self.queue.push_back(name),
                 }
                 over = true;
                 Stage::Slot
@@ -511,6 +520,9 @@ impl<'a> World<'a> {
         }
         if self.now_ms < self.throttled_until_ms {
             return Err("I7: a call began before the provider's Retry-After was over".into());
+        }
+        if self.now_ms < self.later_ms[name] {
+            return Err(format!("I7: call {name} began before its own Retry-After was over"));
         }
         let statement = format!("SELECT calls_at_once FROM provider_keys WHERE provider_key = '{KEY}'");
         let row =

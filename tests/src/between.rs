@@ -45,7 +45,7 @@ pub enum Mishap {
     },
     /// It works; then it is reported as failed, so that it is done twice in a row.
     DoneTwice,
-    /// It works, but its result never arrives: Temporal waits for its heartbeat's end.
+    /// It works, or fails, but nobody hears of it: Temporal waits for its heartbeat's end.
     ResultLost,
 }
 
@@ -184,6 +184,7 @@ impl Shared {
         match method.as_str() {
             "PollActivityTaskQueue" => self.deliver(parts, body).await,
             "RespondActivityTaskCompleted" => self.complete(parts, body).await,
+            "RespondActivityTaskFailed" => self.fail(parts, body).await,
             _ => self.send(&parts, &method, body).await,
         }
     }
@@ -229,6 +230,16 @@ impl Shared {
         }
     }
 
+    async fn fail(&self, parts: Parts, body: Bytes) -> Reply {
+        let failed = message::<RespondActivityTaskFailedRequest>(&body);
+        let activity = lock(&self.attempts).get(&failed.task_token).cloned();
+        let is_lost = activity.is_some_and(|activity| {
+            let mut mishaps = lock(&self.mishaps);
+            mishaps.get(&activity) == Some(&Mishap::ResultLost) && mishaps.remove(&activity).is_some()
+        });
+        if is_lost { received() } else { self.send(&parts, "RespondActivityTaskFailed", body).await }
+    }
+
     fn note(&self, token: &[u8], point: Point) {
         if let Some((_, activity)) = lock(&self.attempts).get(token) {
             self.reached.send_modify(|reached| reached.push((activity.clone(), point, Instant::now())));
@@ -269,7 +280,7 @@ fn unavailable() -> Reply {
     reply
 }
 
-/// What the server says to a result.
+/// What the server says to a result, and to a failure.
 fn received() -> Reply {
     let mut reply = Response::new(with_trailers(
         frame(&RespondActivityTaskCompletedResponse {}),

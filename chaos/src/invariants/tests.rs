@@ -205,6 +205,7 @@ fn i7_nobody_calls_before_the_retry_after_is_over() {
             facts.calls.push(CallRow {
                 state: "failed".into(),
                 ended_ms: Some(1_500),
+                failure_kind: Some("Throttled".into()),
                 wait_ms: Some(wait_ms),
                 ..CallRow::default()
             });

@@ -1,8 +1,8 @@
 -- The ledger: one row per paid call, written before it is sent and closed when its outcome is known.
 
 -- May this call be made now? `go`: its intent is recorded, send it. `done`: it was made already, this is its result. `join`: another
--- attempt is making it, ask again. `wait`: not for `wait_ms`. `rate`: the same, for the rate. `renew`: the lease is over, or the limit was lowered: renew first.
--- `stop`: its task needs it no more.
+-- attempt is making it, ask again. `wait`: not for `wait_ms`. `rate`: the same, for the rate. `later`: the same, for this call alone. `renew`: the lease
+-- is over, or the limit was lowered: renew first. `stop`: its task needs it no more.
 --
 -- Twice with one token: one call.
 CREATE FUNCTION begin_call(
@@ -65,6 +65,12 @@ BEGIN
                 NULL::jsonb;
             RETURN;
         END IF;
+        -- Said to an attempt that may have been taken for dead since, and could pass it on to nobody.
+        IF last.state = 'failed' AND last.ended_at + last.wait_ms * interval '1 ms' > t THEN
+            wait := ceil(extract(epoch FROM last.ended_at - t) * 1000) + last.wait_ms;
+            RETURN QUERY SELECT 'later', NULL::bigint, wait, 'the provider asked to wait', NULL::jsonb;
+            RETURN;
+        END IF;
         -- A minute, and the second within which a call that was begun is sent.
         wait := NULL;
         IF key.calls_per_minute IS NOT NULL OR key.images_per_minute IS NOT NULL THEN
@@ -124,7 +130,8 @@ END $$;
 -- What became of a call: done, rejected, failed (not billed), ambiguous (may have been billed), lost (billed, as a rule, but of no use), unsent. Twice: the same; what is known
 -- of it is never overwritten by what isn't.
 --
--- p_may_run: it was not answered, so the provider may work on. p_refused: the provider refused it for a limit, and asks to wait p_wait_ms. p_unavailable: it failed by its own word.
+-- p_may_run: it was not answered, so the provider may work on. p_wait_ms: the provider asks to wait so long. p_refused: it refused the call for a limit.
+-- p_unavailable: it failed by its own word.
 CREATE FUNCTION end_call(
     p_call bigint, p_state text, p_images_billed integer, p_cost_usd double precision, p_request_id text,
     p_failure_kind text, p_message text, p_result jsonb, p_may_run boolean, p_refused boolean, p_wait_ms integer,
@@ -152,7 +159,7 @@ BEGIN
     UPDATE calls
        SET state = p_state, ended_at = t, images_billed = p_images_billed, cost_usd = p_cost_usd, request_id = p_request_id,
            failure_kind = p_failure_kind, message = p_message, result = p_result,
-           wait_ms = CASE WHEN p_refused THEN p_wait_ms END,
+           wait_ms = p_wait_ms,
            runs_until = CASE WHEN p_may_run THEN runs_until ELSE least(runs_until, t) END,
            lost_at = CASE WHEN p_state = 'lost' THEN t ELSE lost_at END
      WHERE call_id = p_call AND (state = 'open' OR state = 'ambiguous' AND p_state <> 'ambiguous')

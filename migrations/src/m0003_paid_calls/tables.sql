@@ -103,5 +103,5 @@ COMMENT ON COLUMN calls.idempotency_key IS 'What a repeated call is known by, wh
 COMMENT ON COLUMN calls.state IS 'open; done; rejected by moderation; failed: not billed; ambiguous: nobody knows; lost: billed, as a rule, but of no use; unsent.';
 COMMENT ON COLUMN calls.runs_until IS 'Until when the provider may be working on it; past, once it has answered.';
 COMMENT ON COLUMN calls.lost_at IS 'When it was given up for lost: repeated, though nobody knows whether it was billed.';
-COMMENT ON COLUMN calls.wait_ms IS 'How long the provider asked to wait, where it refused the call for a limit.';
+COMMENT ON COLUMN calls.wait_ms IS 'How long the provider asked to wait, after a call that failed.';
 COMMENT ON COLUMN calls.result IS 'What it gave, for an attempt that comes after its worker died.';
