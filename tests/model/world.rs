@@ -476,14 +476,14 @@ impl<'a> World<'a> {
                     self.throttled_until_ms =
                         self.throttled_until_ms.max(self.now_ms + wait.as_millis() as u64);
                 }
-                match end.outcome {
-                    Outcome::Done { .. } => self.done[name] = true,
+                if matches!(end.outcome, Outcome::Done { .. }) {
+                    self.done[name] = true;
+                } else if let Outcome::Unavailable { wait: Some(wait) } = end.outcome {
                     // Tried again at once: whether it may be is for the database to say.
-                    Outcome::Unavailable { wait: Some(wait) } => {
-                        self.later_ms[name] = self.now_ms + wait.as_millis() as u64;
-                        self.queue.push_front(name);
-                    }
-                    _ => self.queue.push_back(name),
+                    self.later_ms[name] = self.now_ms + wait.as_millis() as u64;
+                    self.queue.push_front(name);
+                } else {
+                    self.queue.push_back(name);
                 }
                 over = true;
                 Stage::Slot
