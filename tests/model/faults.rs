@@ -108,6 +108,22 @@ pub(crate) const FAULTS: &[Fault] = &[
         right: "lease.ended_at IS NOT NULL OR lease.expires_at <= t",
         wrong: "false",
     },
+    Fault {
+        what: "a minute has half a minute",
+        shows_as: "I6",
+        seed: 1,
+        function: "begin_call",
+        right: "begun_at > t - interval '61 s'",
+        wrong: "begun_at > t - interval '31 s'",
+    },
+    Fault {
+        what: "a renewal that arrives late counts",
+        shows_as: "I5",
+        seed: 5,
+        function: "grant_lease",
+        right: "p_renewal <= own.renewal",
+        wrong: "false",
+    },
 ];
 
 impl Fault {
