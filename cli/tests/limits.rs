@@ -199,7 +199,7 @@ async fn a_minute_of_nothing_but_503_costs_a_tenth_of_the_calls_at_most() {
     stack.provider.faults().add(
         Rule::new(Fault::Status { status: 503, retry_after_s: None })
             .from_nth(10)
-            .during(Duration::from_secs(40)),
+            .during(Duration::from_secs(60)),
     );
     let (given, tasks) = begin(&stack, 30, "start").await;
     let meter = stack.provider.meter();
