@@ -1,5 +1,6 @@
 //! An S3 server: one in our process, always at hand, or the stricter `versitygw`.
 
+mod files;
 pub mod in_process;
 pub mod versity;
 

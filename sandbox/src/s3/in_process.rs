@@ -9,8 +9,8 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s_fs::FileSystem;
 
+use super::files::Files;
 use super::{ACCESS_KEY, BUCKET, SECRET_KEY};
 use crate::folder::Folder;
 use crate::http::Server;
@@ -55,8 +55,7 @@ impl S3 {
 }
 
 fn router(root: &std::path::Path) -> Result<Router> {
-    let files =
-        FileSystem::new(root).map_err(|error| anyhow!("s3s cannot use {}: {error:?}", root.display()))?;
+    let files = Files::new(root).map_err(|error| anyhow!("s3s cannot use {}: {error:?}", root.display()))?;
     let mut builder = S3ServiceBuilder::new(files);
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     Ok(Router::new().fallback(answer).with_state(builder.build()))

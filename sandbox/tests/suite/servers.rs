@@ -278,6 +278,41 @@ async fn both_object_stores_keep_objects() -> Result<()> {
 }
 
 #[tokio::test]
+async fn both_object_stores_list_what_begins_with_a_prefix() -> Result<()> {
+    for kind in [StoreKind::InProcess, StoreKind::Versity] {
+        let folder = Folder::create()?;
+        let store = ObjectStore::start(kind, &folder.sub("s3")?).await?;
+        let client = client(&store);
+        let bucket = store.bucket().to_owned();
+        for key in ["b", "tasks/10/0", "tasks/1/images/001", "tasks/1/images/000", "tasks/1/photo"] {
+            client.put_object().bucket(&bucket).key(key).body(b"x".to_vec().into()).send().await?;
+        }
+        let list = async |prefix: &str, page: i32| {
+            let list = client.list_objects_v2().bucket(&bucket).prefix(prefix).max_keys(page);
+            let mut pages = list.into_paginator().send();
+            let mut keys = Vec::new();
+            while let Some(page) = pages.try_next().await? {
+                keys.extend(page.contents().iter().filter_map(|object| object.key().map(str::to_owned)));
+            }
+            anyhow::Ok(keys)
+        };
+
+        let of_one = ["tasks/1/images/000", "tasks/1/images/001", "tasks/1/photo"];
+        assert_eq!(list("tasks/1/", 1000).await?, of_one);
+        assert_eq!(list("tasks/1/", 1).await?, of_one, "page by page");
+        assert_eq!(list("tasks/1/images/00", 2).await?, of_one[..2]);
+        assert_eq!(list("tasks/1", 1000).await?.len(), 4);
+        assert_eq!(list("", 2).await?.len(), 5);
+        for none in ["tasks/2/", "tasks/1/photo/", "c"] {
+            assert_eq!(list(none, 1000).await?, [""; 0], "{none}");
+        }
+        store.stop().await?;
+        folder.remove().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_object_store_refuses_a_wrong_secret() -> Result<()> {
     for kind in [StoreKind::InProcess, StoreKind::Versity] {
         let folder = Folder::create()?;
