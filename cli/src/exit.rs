@@ -26,7 +26,11 @@ Exit codes:
   4    the task failed
   5    the task was cancelled
   6    there is no such task
-  130  interrupted";
+  130  interrupted
+  141  nobody reads the output any more";
+
+/// What shells say of a program that SIGPIPE has ended.
+pub(crate) const NOBODY_READS: i32 = 141;
 
 impl Exit {
     /// The code for an error.

@@ -65,6 +65,7 @@ enum Command {
 }
 
 fn main() -> std::process::ExitCode {
+    end_when_nobody_reads();
     let cli = Cli::parse();
     // Fails only where one is installed already, which does as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -79,6 +80,20 @@ fn main() -> std::process::ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => Exit::of(&error).report(&error),
     }
+}
+
+/// `darkroom show … | head`: who has read enough closes the pipe, and `println!` panics. End as other programs do, without a word.
+fn end_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let nobody_reads = panic
+            .payload_as_str()
+            .is_some_and(|why| why.starts_with("failed printing to stdout") && why.contains("Broken pipe"));
+        if nobody_reads {
+            std::process::exit(exit::NOBODY_READS);
+        }
+        usual(panic);
+    }));
 }
 
 async fn run(cli: Cli) -> anyhow::Result<Exit> {

@@ -33,6 +33,14 @@ fn lines(stdout: &str) -> Vec<Value> {
     stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+#[test]
+fn it_ends_without_a_word_when_nobody_reads_its_output() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_darkroom")).arg("config").stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(141), String::new()));
+}
+
 #[tokio::test]
 async fn start_waits_watches_and_shows() {
     let stack = Stack::start().await;
