@@ -134,8 +134,6 @@ pub(crate) async fn make(
         | Outcome::Lost { .. }
         | Outcome::Unsent => Ended::Done,
     });
-    // What comes of it is less urgent than the next call.
-    reach.limiter.refilled().await;
     Ok(made?)
 }
 

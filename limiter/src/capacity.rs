@@ -10,8 +10,6 @@ use database::leases::{Grant, Renewal};
 
 /// A worker that polls and was given nothing for so long keeps what it polls with: nobody has work to do.
 const IDLE_AFTER: Duration = Duration::from_millis(250);
-/// Slots of which none was filled for so long have nothing to wait for.
-const REFILLED_WITHIN: Duration = Duration::from_millis(20);
 
 /// A worker's share of its provider key.
 #[derive(Debug, Clone)]
@@ -23,8 +21,6 @@ pub struct Capacity {
     slots: u32,
     /// Slots whose activity has made its call: the SDK puts them back once it has told the server, which takes as long as the next poll.
     left: u32,
-    /// Until when slots that were left while work waited may be filled again.
-    refills_until: Option<Instant>,
     /// Calls in flight under the lease.
     calls: u32,
     /// Calls in flight under earlier leases: the key's account has them apart.
@@ -69,7 +65,6 @@ impl Capacity {
             lease: None,
             slots: 0,
             left: 0,
-            refills_until: None,
             calls: 0,
             calls_before: 0,
             waiting: 0,
@@ -91,20 +86,11 @@ impl Capacity {
     }
 
     /// An activity needs its slot no more: another may be taken before the SDK puts this one back.
-    pub fn leave_slot(&mut self, now: Instant) {
+    pub fn leave_slot(&mut self) {
         if self.slots > 0 {
-            // A slot that polls in vain says that no work waits.
-            if self.slots <= self.calls + 1 || self.refills_until.is_some_and(|until| now < until) {
-                self.refills_until = Some(now + REFILLED_WITHIN);
-            }
             self.slots -= 1;
             self.left += 1;
         }
-    }
-
-    /// Until when what was left just now may be used again: what can wait, waits.
-    pub fn refills_until(&self, now: Instant) -> Option<Instant> {
-        self.refills_until.filter(|until| now < *until && self.is_open(now))
     }
 
     /// Puts a slot back. Which one doesn't matter: they are only counted.
@@ -137,9 +123,6 @@ impl Capacity {
             return None;
         }
         self.calls += 1;
-        if self.refills_until.is_some() {
-            self.refills_until = (self.calls < self.share(now)).then(|| now + REFILLED_WITHIN);
-        }
         Some(Permit { lease_id: lease.lease_id, version: lease.version })
     }
 
@@ -235,66 +218,5 @@ impl Capacity {
 
     fn is_current(&self, permit: Permit) -> bool {
         self.lease_id() == Some(permit.lease_id)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SHARE: u32 = 2;
-
-    /// All of the share is in calls.
-    fn busy(now: Instant) -> (Capacity, Vec<Permit>) {
-        let mut capacity = Capacity::new(SHARE, now);
-        let grant = Grant { lease_id: 1, share: Some(SHARE), version: 1, closed: Duration::ZERO };
-        capacity.granted(grant, now, now, Duration::from_secs(3));
-        let calls = (0..SHARE).map(|_| {
-            assert!(capacity.take_slot(now));
-            capacity.begin(now)
-        });
-        let calls = calls.collect::<Option<Vec<_>>>().expect("all of the share may call");
-        (capacity, calls)
-    }
-
-    /// A call ends, and a poller takes its slot.
-    fn end(capacity: &mut Capacity, calls: &mut Vec<Permit>, now: Instant) {
-        capacity.end(calls.pop().expect("a call"));
-        capacity.leave_slot(now);
-        assert!(capacity.take_slot(now));
-    }
-
-    #[test]
-    fn what_can_wait_waits_until_what_was_free_is_in_use_again() {
-        let now = Instant::now();
-        let (mut capacity, mut calls) = busy(now);
-        end(&mut capacity, &mut calls, now);
-        end(&mut capacity, &mut calls, now);
-        assert_eq!(capacity.refills_until(now), Some(now + REFILLED_WITHIN));
-        let later = now + REFILLED_WITHIN / 2;
-        capacity.begin(later);
-        assert_eq!(capacity.refills_until(later), Some(later + REFILLED_WITHIN), "one is still free");
-        capacity.begin(later);
-        assert_eq!(capacity.refills_until(later), None);
-    }
-
-    #[test]
-    fn nothing_waits_for_slots_that_find_no_work() {
-        let now = Instant::now();
-        let (mut capacity, mut calls) = busy(now);
-        end(&mut capacity, &mut calls, now);
-        let later = now + REFILLED_WITHIN;
-        assert_eq!(capacity.refills_until(later), None);
-        end(&mut capacity, &mut calls, later);
-        assert_eq!(capacity.refills_until(later), None);
-    }
-
-    #[test]
-    fn nothing_waits_while_the_key_is_closed() {
-        let now = Instant::now();
-        let (mut capacity, mut calls) = busy(now);
-        end(&mut capacity, &mut calls, now);
-        capacity.close(now, Duration::from_secs(1));
-        assert_eq!(capacity.refills_until(now), None);
     }
 }

@@ -26,8 +26,6 @@ const RENEWED_AT_MOST_EVERY: Duration = Duration::from_millis(10);
 const FAILED_WAIT: Duration = Duration::from_millis(200);
 /// How long a renewal may take: two fit into a lease.
 const RENEWED_WITHIN: Duration = Duration::from_millis(1200);
-/// How long what can wait waits at most until free slots are filled.
-const REFILLED_AT_MOST_AFTER: Duration = Duration::from_millis(200);
 /// How soon a listener that has failed listens again.
 const LISTENS_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -39,8 +37,6 @@ pub struct Limiter {
     capacity: Mutex<Capacity>,
     /// Something may be free now.
     freed: Notify,
-    /// A call begins.
-    begun: Notify,
     /// There is something to tell, or to ask for.
     news: Notify,
     /// A renewal was answered.
@@ -72,8 +68,8 @@ impl Limiter {
     /// Of a worker that begins. Talks to nobody before [`Limiter::run`].
     pub fn new(database: DatabaseConnection, holder: Holder) -> Arc<Self> {
         let capacity = Mutex::new(Capacity::new(holder.most, std::time::Instant::now()));
-        let [freed, begun, news, renewed] = std::array::from_fn(|_| Notify::new());
-        Arc::new(Self { database, holder, capacity, freed, begun, news, renewed })
+        let (freed, news, renewed) = (Notify::new(), Notify::new(), Notify::new());
+        Arc::new(Self { database, holder, capacity, freed, news, renewed })
     }
 
     /// The provider key.
@@ -101,24 +97,7 @@ impl Limiter {
     /// Waits until a call may begin.
     pub async fn pass(self: &Arc<Self>) -> Pass {
         let permit = self.when_free(Capacity::begin).await;
-        self.begun.notify_waiters();
         Pass { limiter: self.clone(), permit, ended: None }
-    }
-
-    /// Waits, a moment at most, until what was free is in use again. For what can wait, once a call has ended: the next calls come first.
-    pub async fn refilled(&self) {
-        let refilled = async {
-            loop {
-                let mut begun = std::pin::pin!(self.begun.notified());
-                begun.as_mut().enable();
-                let Some(until) = self.capacity().refills_until(std::time::Instant::now()) else { return };
-                tokio::select! {
-                    () = begun => {}
-                    () = sleep_until(until.into()) => {}
-                }
-            }
-        };
-        let _ = timeout(REFILLED_AT_MOST_AFTER, refilled).await;
     }
 
     /// No call begins for so long: the limits say so.
@@ -302,7 +281,7 @@ impl Drop for Pass {
                 Some(Ended::MayRunOn) => capacity.give_up(permit),
             }
             if ended.is_some() {
-                capacity.leave_slot(std::time::Instant::now());
+                capacity.leave_slot();
             }
         });
     }

@@ -491,7 +491,7 @@ impl<'a> World<'a> {
         };
         if over {
             let capacity = &mut self.workers[index].capacity;
-            capacity.leave_slot(now);
+            capacity.leave_slot();
             capacity.put_slot();
         } else {
             self.workers[index].attempts.insert(at, Attempt { name, token, stage });
