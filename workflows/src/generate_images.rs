@@ -39,6 +39,8 @@ struct Task {
     request: GenerateImagesInput,
     prepared: Prepared,
     deadline: Deadline,
+    /// Reached by a cancel of the workflow.
+    cancellable: WorkflowCancellationToken,
     /// Reached by no cancel: what is paid for is kept and recorded.
     detached: WorkflowCancellationToken,
 }
@@ -58,12 +60,16 @@ impl GenerateImages {
             .state(|workflow| workflow.input.validate(ctx.workflow_id()).cloned())
             .map_err(|why| failed(FailureKind::InvalidInput, why))?;
         let deadline = Deadline::begin(ctx);
+        // The workflow's own token, which an activity gets by default, keeps what waits on it, and that keeps the workflow's context:
+        // evicted from a worker's cache, the workflow would never be freed. A child goes with this future.
+        let cancellable = ctx.cancellation_token().child_token();
         let detached = WorkflowCancellationToken::new();
 
         enter(ctx, Stage::Prepare);
         let input = PrepareInput { request: request.clone() };
         let common = options::Common { remaining: deadline.remaining(ctx), priority: None };
-        let prepared = match ctx.execute_activity(Steps::prepare, input, options::prepare(common)).await {
+        let options = options::prepare(common, &cancellable);
+        let prepared = match ctx.execute_activity(Steps::prepare, input, options).await {
             Ok(PrepareOutput::Ready(prepared)) => prepared,
             Ok(PrepareOutput::Finished { output, failure }) => {
                 note(ctx, |progress| progress::finished(progress, &output));
@@ -79,7 +85,7 @@ impl GenerateImages {
             }
         };
 
-        let task = Task { request, prepared, deadline, detached };
+        let task = Task { request, prepared, deadline, cancellable, detached };
         let batches = plan::batches(&task.prepared.plan, task.request.all_prompts().len() as u32);
         ctx.state_mut(|workflow| progress::plan(&mut workflow.progress, &task.prepared.plan, batches.len()));
 

@@ -49,12 +49,13 @@ pub fn priority(plan: &PlanSpec, user_id: &str) -> Priority {
 
 /// Waits for the photo's host, the store and the database: a download of 30 s at most, so 60 s an attempt. Tried again until
 /// the deadline: what can't get better fails without a retry.
-pub(crate) fn prepare(common: Common) -> ActivityOptions {
+pub(crate) fn prepare(common: Common, cancellable: &WorkflowCancellationToken) -> ActivityOptions {
     let mut options = within(&common, Duration::from_secs(60));
     options.activity_id = Some("prepare".into());
     options.summary = Some("prepare · check the input, fetch the photo".into());
     options.priority = common.priority;
     options.heartbeat_timeout = Some(HEARTBEAT_TIMEOUT);
+    options.cancellation_token = Some(cancellable.clone());
     options.cancellation_type = ActivityCancellationType::WaitCancellationCompleted;
     options.retry_policy = Some(retry(FIRST_BACKOFF, LONGEST_BACKOFF));
     options
@@ -65,13 +66,20 @@ pub(crate) fn prepare(common: Common) -> ActivityOptions {
 ///
 /// A killed worker costs 2 to 3.5 s with the first backoff. A stall of Temporal costs no second payment: attempts join running calls.
 /// Cancellation waits for the call, which is paid for. Tried again until the deadline: an outage of an hour is waited out.
-pub(crate) fn paid_call(common: Common, route: &str, id: String, summary: String) -> ActivityOptions {
+pub(crate) fn paid_call(
+    common: Common,
+    route: &str,
+    cancellable: &WorkflowCancellationToken,
+    id: String,
+    summary: String,
+) -> ActivityOptions {
     let mut options = within(&common, MAX_PROVIDER_CALL + STAGING_PATIENCE + Duration::from_secs(90));
     options.activity_id = Some(id);
     options.summary = Some(summary);
     options.task_queue = Some(task_queue::generate(route));
     options.priority = common.priority;
     options.heartbeat_timeout = Some(HEARTBEAT_TIMEOUT);
+    options.cancellation_token = Some(cancellable.clone());
     options.cancellation_type = ActivityCancellationType::WaitCancellationCompleted;
     options.retry_policy = Some(retry(FIRST_BACKOFF, LONGEST_BACKOFF));
     options

@@ -153,20 +153,20 @@ impl Work<'_> {
         part: u32,
         images: u32,
     ) -> Result<GenerateOutput, ActivityExecutionError> {
-        let (common, route) = (task.common(ctx), &task.prepared.route);
+        let (common, route, cancellable) = (task.common(ctx), &task.prepared.route, &task.cancellable);
         let task_id = task.request.task_id.clone();
         let again = if part == 1 { String::new() } else { format!(" · call {part}") };
         match *self {
             Work::Beautify => {
                 let summary = format!("beautify · retouch the photo{again}");
-                let options = options::paid_call(common, route, self.name(part), summary);
+                let options = options::paid_call(common, route, cancellable, self.name(part), summary);
                 let input = BeautifyInput { task_id, part, photo_key: task.prepared.photo_key.clone() };
                 ctx.execute_activity(Steps::beautify, input, options).await
             }
             Work::Batch { batch, total, prompt, reference_key } => {
                 let summary = format!("generate {}/{total} · {images} images{again}", batch.number);
-                let options =
-                    options::paid_call(common, route, format!("generate-{}", self.name(part)), summary);
+                let id = format!("generate-{}", self.name(part));
+                let options = options::paid_call(common, route, cancellable, id, summary);
                 let input = GenerateInput {
                     task_id,
                     batch: batch.number,
