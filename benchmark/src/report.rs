@@ -44,6 +44,9 @@ pub struct Conditions {
     pub seed: u64,
     /// How much faster than real the provider's clock ran; all times are in its seconds.
     pub speed: f64,
+    /// By how much of 8 s a call took more or less, 0 to 1. Bound and schedule take each call at 8 s.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub call_spread: f64,
     /// Worker processes.
     pub workers: u32,
     /// Provider calls at once, in each.
@@ -87,6 +90,7 @@ impl Report {
                 scenario: settings.scenario.to_string(),
                 seed: settings.seed,
                 speed: settings.speed,
+                call_spread: settings.call_spread,
                 workers: settings.workers,
                 slots: settings.slots,
                 limit: settings.limit.map(|(limit, kept)| {
@@ -156,6 +160,10 @@ impl Conditions {
                     .replace("a leases", "leases"),
             );
         }
+        if !is_zero(&self.call_spread) {
+            let percent = self.call_spread * 100.0;
+            lines.push(format!("a call takes 8 s ± up to {percent} %; bound and schedule take each at 8 s"));
+        }
         if let Some((at_s, after_s)) = self.kill {
             lines.push(format!("kill -9 of the worker after {at_s} s, another one {after_s} s later"));
         }
@@ -166,6 +174,11 @@ impl Conditions {
         ));
         lines
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
 }
 
 fn size(bytes: usize) -> String {

@@ -172,6 +172,7 @@ fn options(settings: &Settings) -> Options {
     let provider = sandbox::provider::Settings {
         speed: settings.speed,
         batch_ms: CALL_MS,
+        batch_spread: settings.call_spread,
         download_ms: DOWNLOAD_MS,
         image_px: settings.image_px(),
         image_bytes: Some(settings.image_bytes),
@@ -189,6 +190,7 @@ fn environment(settings: &Settings, stack: &Stack) -> Vec<(String, String)> {
     let mut set = |name: &str, value: String| environment.push((name.to_owned(), value));
     // As in the Dockerfile.
     set("MALLOC_ARENA_MAX", "2".into());
+    set("MALLOC_MMAP_THRESHOLD_", (512 * 1024).to_string());
     set("DARKROOM_GENERATE__SLOTS", settings.slots.to_string());
     set("DARKROOM_TRANSFER__SLOTS", settings.transfer_slots.to_string());
     if let Some((_, Kept::BySemaphoreRow)) = settings.limit {

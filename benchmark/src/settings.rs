@@ -17,6 +17,8 @@ pub struct Settings {
     pub seed: u64,
     /// How much faster than real the provider's clock runs.
     pub speed: f64,
+    /// By how much of 8 s a call takes more or less, 0 to 1.
+    pub call_spread: f64,
     /// Worker processes.
     pub workers: u32,
     /// Provider calls at once, in each of them.

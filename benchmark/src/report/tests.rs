@@ -8,6 +8,7 @@ fn settings() -> Settings {
         scenario: Scenario::S1,
         seed: 0,
         speed: 5.0,
+        call_spread: 0.0,
         workers: 1,
         slots: 12,
         limit: None,
@@ -47,6 +48,14 @@ fn the_table_has_the_figure_beside_what_is_possible() {
     let cells: Vec<&str> = line.split_whitespace().skip(3).collect();
     assert_eq!(cells, ["108.0", "s", "106.0", "1.019", "108.0", "1.000"]);
     assert!(table.contains("1 worker of 12 calls and 20 transfers at once; pictures of 50 KB"), "{table}");
+}
+
+#[test]
+fn calls_that_vary_are_told() {
+    let vary = Settings { call_spread: 0.5, ..settings() };
+    let told = table(&Report::new(&vary, &[s1()], String::new()));
+    assert!(told.contains("a call takes 8 s ± up to 50 %"), "{told}");
+    assert!(!table(&report()).contains('±'));
 }
 
 #[test]

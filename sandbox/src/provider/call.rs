@@ -300,7 +300,7 @@ async fn make(
         anyhow::Ok(pictures)
     };
     let (pictures, (), ()) =
-        tokio::join!(pictures, sleep(paced(settings.batch_ms, settings.speed)), shared.calls.pass());
+        tokio::join!(pictures, sleep(paced(settings.call_ms(seq), settings.speed)), shared.calls.pass());
     let mut pictures = pictures.map_err(|error| {
         tracing::error!(%error, "a picture could not be drawn");
         ApiError::status(500, None)

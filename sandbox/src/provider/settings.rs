@@ -64,6 +64,8 @@ pub struct Settings {
     pub speed: f64,
     /// What one call takes, in provider time, however many images it makes.
     pub batch_ms: u64,
+    /// By how much of that a call may take more or less, 0 to 1: evenly spread, by the order of arrival.
+    pub batch_spread: f64,
     /// What one download takes, in provider time.
     pub download_ms: u64,
     /// The longer edge of its pictures.
@@ -99,6 +101,7 @@ impl Settings {
             model: "gemini-2.5-flash-image".to_owned(),
             speed: 1.0,
             batch_ms: 8_000,
+            batch_spread: 0.0,
             download_ms: 2_000,
             image_px: 512,
             image_bytes: None,
@@ -124,6 +127,13 @@ impl Settings {
         }
     }
 
+    /// What the call of this number takes, in provider time.
+    pub(crate) fn call_ms(&self, seq: u64) -> u64 {
+        // Multiples of the golden ratio, without their whole part, are spread evenly between 0 and 1, and neighbours are far apart.
+        let place = (seq as f64 * 0.618_033_988_749_895).fract();
+        (self.batch_ms as f64 * (1.0 + self.batch_spread * (2.0 * place - 1.0))).round().max(0.0) as u64
+    }
+
     pub(crate) fn price_micros(&self, images: u32) -> u64 {
         self.price_per_call_micros + self.price_per_image_micros * u64::from(images)
     }
@@ -132,5 +142,21 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings::aggregator()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Settings;
+
+    #[test]
+    fn calls_are_spread_evenly_around_what_one_takes() {
+        let settings = Settings { batch_spread: 0.5, ..Settings::default() };
+        let mut all: Vec<u64> = (1..=1_000).map(|seq| settings.call_ms(seq)).collect();
+        all.sort_unstable();
+        // 4 s, 8 s in the middle, 12 s.
+        let quarters = [0, 250, 500, 750, 999].map(|place| all[place].div_euclid(100));
+        assert_eq!(quarters, [40, 60, 80, 100, 119]);
+        assert_eq!(Settings::default().call_ms(7), 8_000);
     }
 }

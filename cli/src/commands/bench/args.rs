@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// How much faster than real the provider's clock runs; 1 is real: 8 s a call, 2 s a download.
     #[arg(long, default_value_t = 5.0, value_parser = speed)]
     speed: f64,
+    /// By how much a call takes more or less than 8 s, evenly spread: 0 to 100 %. Else all calls that begin together end together.
+    #[arg(long, default_value = "0%", value_name = "PERCENT", value_parser = percent)]
+    call_spread: f64,
     /// Worker processes.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
     workers: u32,
@@ -185,6 +188,7 @@ impl Args {
             scenario,
             seed: self.seed,
             speed: self.speed,
+            call_spread: self.call_spread,
             workers: self.workers,
             slots,
             limit: limit.map(|limit| (limit, kept)),
@@ -217,6 +221,11 @@ fn speed(text: &str) -> Result<f64, String> {
 
 fn seconds(text: &str) -> Result<f64, String> {
     within(text, 0.0, 86_400.0).map_err(|()| "use seconds, 0 to 86400".into())
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim_end().trim_end_matches('%').trim_end();
+    within(number, 0.0, 100.0).map(|percent| percent / 100.0).map_err(|()| "use 0% to 100%".into())
 }
 
 fn within(text: &str, least: f64, most: f64) -> Result<f64, ()> {
