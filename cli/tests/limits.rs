@@ -69,7 +69,10 @@ fn signal(worker: &Child, name: &str) {
 async fn four_workers_use_the_limit_and_never_more() {
     let _alone = ALONE.lock().await;
     let (stack, _workers) = stack(100, 4, 6).await;
+    stack.provider.hold();
     let (given, tasks) = begin(&stack, 6, "start").await;
+    stack.provider.meter().wait_until(|meter| meter.in_flight == 6).await.unwrap();
+    stack.provider.release();
     let meter = finish(&stack, &given, &tasks).await;
     assert_eq!((meter.max_in_flight, meter.billed_calls, meter.throttled), (6, 6 * 7, 0));
 }
@@ -127,6 +130,7 @@ async fn what_a_killed_worker_held_is_used_again() {
     let (given, tasks) = begin(&stack, 24, "start").await;
     // Its own calls may run on for minutes: until then they use their part of the limit.
     wait_for_shares(&stack, &[2, 2, 2, 2]).await;
+    stack.provider.meter().wait_until(|meter| meter.max_in_flight >= 8).await.unwrap();
     workers[0].start_kill().unwrap();
     workers[0].wait().await.unwrap();
     let meter = finish(&stack, &given, &tasks).await;

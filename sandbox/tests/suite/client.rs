@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 /// Fast enough that no test waits: a call takes 8 ms, a download 2 ms.
 pub(crate) const SPEED: f64 = 1000.0;
 
+/// An hour at [`SPEED`]: drawing a large picture takes a busy machine seconds. Tests of expiry say when it comes.
+const URL_TTL_MS: u64 = 3_600_000_000;
+
 /// One for all tests: it takes long to build. No connection is kept, as each test has its own runtime.
 static HTTP: LazyLock<reqwest::Client> = LazyLock::new(|| {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -27,11 +30,11 @@ pub(crate) fn http() -> &'static reqwest::Client {
 }
 
 pub(crate) fn aggregator() -> Settings {
-    Settings { speed: SPEED, image_px: 64, ..Settings::aggregator() }
+    Settings { speed: SPEED, image_px: 64, url_ttl_ms: URL_TTL_MS, ..Settings::aggregator() }
 }
 
 pub(crate) fn openai() -> Settings {
-    Settings { speed: SPEED, image_px: 64, ..Settings::openai() }
+    Settings { speed: SPEED, image_px: 64, url_ttl_ms: URL_TTL_MS, ..Settings::openai() }
 }
 
 /// A picture whose left half is red and whose right half is blue.
