@@ -15,8 +15,8 @@ FROM debian:12.14-slim
 # The root certificates that providers, S3 and Temporal Cloud are verified with.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/darkroom /usr/local/bin/darkroom
-# glibc gives each thread an arena of its own, and keeps what was freed in each.
-ENV MALLOC_ARENA_MAX=2
+# glibc gives each thread an arena of its own, and keeps what was freed in each; what is larger goes back at once.
+ENV MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=524288
 USER 65532:65532
 WORKDIR /tmp
 HEALTHCHECK --interval=60s --timeout=15s --start-period=30s --retries=3 CMD ["darkroom", "check", "configuration", "temporal"]
