@@ -1,6 +1,6 @@
 //! HTTP on loopback: a client, and a server whose connections can be cut.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,8 +85,9 @@ impl Server {
     pub(crate) async fn start(port: Option<u16>, router: Router) -> Result<Server> {
         let listener = match port {
             None => port::listen()?,
-            Some(port) => std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-                .with_context(|| format!("cannot listen on 127.0.0.1:{port} again"))?,
+            Some(port) => {
+                port::take(port).await.with_context(|| format!("cannot listen on 127.0.0.1:{port} again"))?
+            }
         };
         listener.set_nonblocking(true).context("the listener")?;
         let listener = TcpListener::from_std(listener).context("the listener")?;

@@ -5,6 +5,7 @@ mod answers;
 mod cancel;
 mod identity;
 mod input;
+mod memory;
 mod outages;
 mod plans;
 mod schema;
