@@ -48,9 +48,10 @@ pub(crate) fn listen() -> Result<TcpListener> {
 pub(crate) async fn take(port: u16) -> io::Result<TcpListener> {
     let (began, mut ticks) = (Instant::now(), tokio::time::interval(Duration::from_millis(5)));
     loop {
-        ticks.tick().await;
         match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < FORKS_LAST => {}
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < FORKS_LAST => {
+                ticks.tick().await;
+            }
             taken => return taken,
         }
     }
