@@ -155,13 +155,13 @@ impl Config {
         environment.merge_into(figment).extract().map_err(|error| Error(explain(error)))
     }
 
-    /// Database connections this process may open: as configured, or one for each step that talks to the database, one for every eight
-    /// calls and two for the lease, and one to spare.
+    /// Database connections this process may open: as configured, or one for every four steps of tasks, one for every sixteen calls and two
+    /// for the lease, and one to spare. What all of these ask for takes milliseconds, and each connection prepares its statements anew.
     pub fn pool_size(&self) -> u32 {
         let roles = &self.worker.roles;
-        let tasks = if roles.contains(&Role::Tasks) { self.tasks.slots } else { 0 };
-        // A call's two statements take a millisecond each, of seconds; and two hold its lease.
-        let calls = if roles.contains(&Role::Generate) { self.generate.slots.div_ceil(8) + 2 } else { 0 };
+        let tasks = if roles.contains(&Role::Tasks) { self.tasks.slots.div_ceil(4) } else { 0 };
+        // Two hold the lease.
+        let calls = if roles.contains(&Role::Generate) { self.generate.slots.div_ceil(16) + 2 } else { 0 };
         match self.database.max_connections {
             0 => (tasks + calls) as u32 + 1,
             configured => configured,
