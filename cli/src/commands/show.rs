@@ -20,7 +20,12 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
     config.validate_database()?;
     let database = database::connect(&config.database, 1).await?;
     let Some(task) = database::tasks::find(&database, &args.task_id).await? else {
-        return Err(client::Error::NotFound { task_id: args.task_id }.into());
+        let id = args.task_id;
+        eprintln!(
+            "error: the database has no task `{id}`: it was never started, no worker has begun it yet, or its input was refused; \
+             what Temporal knows: darkroom watch {id}"
+        );
+        return Ok(Exit::NotFound);
     };
     if args.json {
         let json = serde_json::json!({"input": task.input, "output": task.output, "failure": task.failure});
