@@ -5,8 +5,6 @@ use workflows::keys;
 use workflows::types::{BeautifyInput, GenerateOutput};
 
 use crate::Activities;
-use crate::failure::Costly;
-use crate::heartbeat::Done;
 use crate::paid_call::{PaidCall, make};
 use crate::provider::AnswerFormat;
 
@@ -16,11 +14,12 @@ use crate::provider::AnswerFormat;
 pub(crate) async fn beautify(
     reach: &Activities,
     ctx: &ActivityContext,
-    costly: &Done<Costly>,
     input: BeautifyInput,
 ) -> Result<GenerateOutput, ActivityError> {
     let paid = PaidCall {
         task_id: &input.task_id,
+        user_id: &input.user_id,
+        plan: &input.plan,
         name: &keys::beautify_call(input.part),
         prompt: &reach.beautify_prompt,
         images: 1,
@@ -28,5 +27,5 @@ pub(crate) async fn beautify(
         answer: reach.provider.settings().answer.unwrap_or(AnswerFormat::B64Json),
         reference_key: &input.photo_key,
     };
-    make(reach, ctx, costly, paid).await
+    make(reach, ctx, paid).await
 }

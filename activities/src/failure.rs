@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use temporalio_common::error::ApplicationFailure;
 use temporalio_sdk::activities::ActivityError;
 use workflows::failure::FailureKind;
@@ -13,14 +12,8 @@ use crate::{fetch, photo, provider, storage};
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
 /// The shortest, where it says "now".
 const MIN_WAIT: Duration = Duration::from_millis(250);
-/// How often a refused account is tried again: somebody has to pay a bill or mend a key first.
-const REFUSED_WAIT: Duration = Duration::from_secs(30);
-/// Answers to one call that can't be read. Each may be billed.
-const MAX_BAD_ANSWERS: u32 = 3;
-/// Calls that ran into their timeout: the provider is slower than we wait, and bills each.
-const MAX_TIMEOUTS: u32 = 5;
-/// Answers whose bytes the store didn't take, though it gave the reference.
-const MAX_LOST_ANSWERS: u32 = 2;
+/// When a refused call is tried again. Where it is the account that is refused, the key is closed for longer.
+pub(crate) const REFUSED_WAIT: Duration = Duration::from_secs(5);
 /// Tries at a user's photo whose host doesn't answer.
 const MAX_PHOTO_TRIES: u32 = 6;
 
@@ -32,14 +25,6 @@ pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     pub(crate) message: String,
     pub(crate) retry: Retry,
-}
-
-/// Failed attempts at one call that the provider has billed, or may have; kept in its heartbeat.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(crate) struct Costly {
-    pub(crate) bad_answers: u32,
-    pub(crate) timeouts: u32,
-    pub(crate) lost_answers: u32,
 }
 
 /// Foreign words, fit for a history, a database and a terminal: one line of at most 500 characters.
@@ -73,8 +58,8 @@ impl Failure {
         Self::new(FailureKind::InvalidInput, Retry::Never, message)
     }
 
-    /// A paid call failed, as it did before: `costly` counts this failure too.
-    pub(crate) fn of_call(error: provider::Error, costly: Costly) -> Self {
+    /// A paid call failed. The ledger counts how often that may have been billed, and stops it.
+    pub(crate) fn of_call(error: provider::Error) -> Self {
         use provider::Error as E;
         let after = |wait: Option<Duration>| match wait {
             Some(wait) => Retry::After(wait.min(MAX_WAIT)),
@@ -83,14 +68,9 @@ impl Failure {
         let (kind, retry) = match &error {
             E::Throttled { retry_after, .. } => (FailureKind::Throttled, after(*retry_after)),
             E::Unavailable { retry_after, .. } => (FailureKind::Unavailable, after(*retry_after)),
-            E::Ambiguous { .. } | E::Cut { .. } => (FailureKind::Ambiguous, Retry::Backoff),
+            E::Ambiguous { .. } | E::Cut { .. } | E::TimedOut => (FailureKind::Ambiguous, Retry::Backoff),
             E::Refused { .. } => (FailureKind::Refused, Retry::After(REFUSED_WAIT)),
             E::BadRequest { .. } => (FailureKind::Malformed, Retry::Never),
-            E::TimedOut if costly.timeouts >= MAX_TIMEOUTS => (FailureKind::Ambiguous, Retry::Never),
-            E::TimedOut => (FailureKind::Ambiguous, Retry::Backoff),
-            E::BadAnswer { .. } if costly.bad_answers >= MAX_BAD_ANSWERS => {
-                (FailureKind::Malformed, Retry::Never)
-            }
             E::BadAnswer { .. } => (FailureKind::Malformed, Retry::Backoff),
         };
         Self::new(kind, retry, error.to_string())
@@ -112,10 +92,26 @@ impl Failure {
         Self::new(FailureKind::Internal, Retry::Never, why)
     }
 
-    /// The bytes of an answer could not be put into the store; `lost` of this call's answers, this one included.
-    pub(crate) fn of_lost_answer(error: storage::Error, lost: u32) -> Self {
-        let retry = if lost >= MAX_LOST_ANSWERS { Retry::Never } else { Retry::Backoff };
-        Self::new(FailureKind::StorageUnavailable, retry, format!("paid images are lost: {error}"))
+    /// As many calls of this name as may be gave no result, and each may have been billed.
+    pub(crate) fn of_spent_call(why: &str) -> Self {
+        Self::new(FailureKind::Ambiguous, Retry::Never, format!("the call is not made again: {why}"))
+    }
+
+    /// What the provider gave can't be recorded: the call is closed without it.
+    pub(crate) fn of_unrecorded_answer() -> Self {
+        let message = "the provider's answer holds what the database can't: its images are lost";
+        Self::new(FailureKind::Malformed, Retry::Backoff, message)
+    }
+
+    /// The database can't hold what is to be recorded of a call: it is not made.
+    pub(crate) fn of_unwritable_call(error: &database::Error) -> Self {
+        Self::new(FailureKind::Internal, Retry::Never, error.to_string())
+    }
+
+    /// The bytes of an answer could not be put into the store.
+    pub(crate) fn of_lost_answer(error: &storage::Error) -> Self {
+        let message = format!("paid images are lost: {error}");
+        Self::new(FailureKind::StorageUnavailable, Retry::Backoff, message)
     }
 
     /// The user's photo could not be fetched, for the `tries`th time.
@@ -207,12 +203,9 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_money_is_not_tried_for_ever() {
-        let after = |costly| Failure::of_call(provider::Error::TimedOut, costly).retry;
-        assert_eq!(after(Costly { timeouts: 4, bad_answers: 9, ..Costly::default() }), Retry::Backoff);
-        assert_eq!(after(Costly { timeouts: 5, ..Costly::default() }), Retry::Never);
+    fn a_wait_is_obeyed_up_to_a_minute() {
         let wait = Some(Duration::from_secs(3600));
         let throttled = provider::Error::Throttled { retry_after: wait, message: String::new() };
-        assert_eq!(Failure::of_call(throttled, Costly::default()).retry, Retry::After(MAX_WAIT));
+        assert_eq!(Failure::of_call(throttled).retry, Retry::After(MAX_WAIT));
     }
 }

@@ -5,8 +5,6 @@ use workflows::keys;
 use workflows::types::{GenerateInput, GenerateOutput};
 
 use crate::Activities;
-use crate::failure::Costly;
-use crate::heartbeat::Done;
 use crate::paid_call::{PaidCall, make};
 
 /// Has a batch's images generated.
@@ -18,16 +16,17 @@ use crate::paid_call::{PaidCall, make};
 pub(crate) async fn generate(
     reach: &Activities,
     ctx: &ActivityContext,
-    costly: &Done<Costly>,
     input: GenerateInput,
 ) -> Result<GenerateOutput, ActivityError> {
     let paid = PaidCall {
         task_id: &input.task_id,
+        user_id: &input.user_id,
+        plan: &input.plan,
         name: &keys::call(input.batch, input.part),
         prompt: &input.prompt,
         images: input.images,
         answer: reach.provider.settings().answer(),
         reference_key: &input.reference_key,
     };
-    make(reach, ctx, costly, paid).await
+    make(reach, ctx, paid).await
 }

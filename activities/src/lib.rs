@@ -3,6 +3,7 @@
 mod beautify;
 mod failure;
 pub mod fetch;
+mod fingerprint;
 mod generate;
 mod heartbeat;
 mod image_file;

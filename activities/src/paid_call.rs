@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use database::calls::{self, End, Intent, Outcome, Verdict};
 use limiter::{Ended, Pass};
+use sha2::{Digest, Sha256};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::time::{sleep, timeout};
 use workflows::keys;
 use workflows::types::{GenerateOutput, ImageSource};
 
-use crate::failure::{Costly, Failure, MAX_WAIT, words};
-use crate::heartbeat::Done;
+use crate::failure::{Failure, MAX_WAIT, REFUSED_WAIT, words};
+use crate::fingerprint::{fingerprint, hex};
 use crate::provider::{Answer, AnswerFormat, Call, Error, Payload};
 use crate::{Activities, late, storage};
 
@@ -21,14 +22,16 @@ const SENT_WITHIN: Duration = Duration::from_secs(1);
 const WAITS_AT_MOST: Duration = Duration::from_secs(2);
 /// How often a call that another attempt is making is asked after.
 const JOINED_EVERY: Duration = Duration::from_millis(250);
-/// How long a refusal without Retry-After holds everybody back.
-const REFUSED_FOR: Duration = Duration::from_secs(1);
+/// How long a 429 without Retry-After holds everybody back.
+const THROTTLED_FOR: Duration = Duration::from_secs(1);
 /// What the provider is given beyond our timeout to be done with a call.
 const RUNS_ON: Duration = Duration::from_secs(5);
 
 /// One paid call of a task.
 pub(crate) struct PaidCall<'a> {
     pub(crate) task_id: &'a str,
+    pub(crate) user_id: &'a str,
+    pub(crate) plan: &'a str,
     /// Its name within the task, such as `3` or `beautify`.
     pub(crate) name: &'a str,
     pub(crate) prompt: &'a str,
@@ -42,106 +45,108 @@ pub(crate) struct PaidCall<'a> {
 /// Returned: the call is closed in the ledger with this result, by this attempt or another. Failed: it is closed, and was not billed or
 /// may have been; or it was not made. A cancel does not interrupt it: it is paid for from the moment it is sent.
 /// Twice: the second attempt joins the first while its worker lives; else the call is repeated, under the same idempotency key, and the
-/// possible loss is on record.
+/// possible loss is on record. Only the same request joins, or gets a recorded result.
 pub(crate) async fn make(
     reach: &Activities,
     ctx: &ActivityContext,
-    costly: &Done<Costly>,
     paid: PaidCall<'_>,
 ) -> Result<GenerateOutput, ActivityError> {
-    let PaidCall { task_id, name, prompt, images, answer, reference_key } = paid;
     let settings = reach.provider.settings();
-    let reference =
-        reach.references.get(reference_key, &reach.storage, &reach.provider).await.map_err(Failure::from)?;
-    let idempotency_key = format!("{task_id}/{name}");
+    let reference = reach
+        .references
+        .get(paid.reference_key, &reach.storage, &reach.provider)
+        .await
+        .map_err(Failure::from)?;
+    let fingerprint = fingerprint(settings, &paid, &reference);
+    let idempotency_key = keys::idempotency(paid.task_id, paid.name, &fingerprint);
     let token = token(reach.limiter.worker());
     let intent = Intent {
         provider_key: reach.limiter.provider_key(),
+        worker: reach.limiter.worker(),
         token: &token,
-        task_id,
-        name,
-        images,
+        task_id: paid.task_id,
+        user_id: paid.user_id,
+        plan: paid.plan,
+        name: paid.name,
+        images: paid.images,
+        fingerprint: &fingerprint,
         idempotency_key: settings.honours_idempotency.then_some(idempotency_key.as_str()),
         timeout: Duration::from_secs(settings.timeout_s) + RUNS_ON,
+        max_billed_failures: settings.max_billed_failures,
     };
-    let (call_id, pass) = match begin(reach, ctx, &intent).await? {
-        Begun::Go { call_id, pass } => (call_id, pass),
+    let pass = match begin(reach, ctx, &intent).await? {
+        Begun::Go(pass) => pass,
         Begun::Done(output) => return Ok(output),
     };
     let began = Instant::now();
-    let call =
-        Call { prompt, images, answer, reference: &reference, idempotency_key: idempotency_key.clone() };
+    let call = Call {
+        prompt: paid.prompt,
+        images: paid.images,
+        answer: paid.answer,
+        reference: &reference,
+        idempotency_key: idempotency_key.clone(),
+    };
     let answer = reach.provider.call(&call).await;
-    let elapsed_ms = began.elapsed().as_millis() as u64;
+    let (end, made) = conclude(reach, &intent, answer, began).await;
+    let recorded = record(reach, pass.permit().lease_id, &intent, &end).await;
+    let may_run_on = end.outcome == Outcome::Ambiguous { may_run: true };
+    pass.end(if may_run_on { Ended::MayRunOn } else { Ended::Done });
+    match (recorded, end.outcome) {
+        (Recorded::AsRejection, Outcome::AccountRefused { rejection, .. }) => Ok(rejection),
+        (Recorded::WithoutContent, _) => Ok(made.and(Err(Failure::of_unrecorded_answer()))?),
+        (Recorded::AsRejection | Recorded::AsItIs, _) => Ok(made?),
+    }
+}
 
-    let (end, made) = match answer {
+/// What an answer is to the ledger, and to the task; images that came as bytes are in the store by then.
+async fn conclude(
+    reach: &Activities,
+    intent: &Intent<'_>,
+    answer: Result<Answer, Error>,
+    began: Instant,
+) -> (End, Result<GenerateOutput, Failure>) {
+    let (task_id, call, elapsed) = (intent.task_id, intent.name, began.elapsed());
+    let elapsed_ms = elapsed.as_millis() as u64;
+    match answer {
         Ok(Answer::Images { images, billed, request_id }) => {
-            let cost_usd = settings.price_usd(billed);
-            tracing::info!(
-                task_id,
-                call = name,
-                images = images.len(),
-                elapsed_ms,
-                cost_usd,
-                request_id,
-                "generated"
-            );
-            match stage(reach, task_id, name, images).await {
+            let cost_usd = reach.provider.settings().price_usd(billed);
+            let count = images.len();
+            tracing::info!(task_id, call, images = count, elapsed_ms, cost_usd, request_id, "generated");
+            match stage(reach, intent, images).await {
                 Ok(images) => {
                     let output = GenerateOutput::Generated { images, request_id: request_id.clone() };
                     let outcome = Outcome::Done { result: output.clone(), images_billed: billed, cost_usd };
-                    (End { outcome, request_id, failure: None }, Ok(output))
+                    (End { outcome, request_id, failure: None, elapsed }, Ok(output))
                 }
                 Err(error) => {
-                    let lost = costly.change(|costly| {
-                        costly.lost_answers += 1;
-                        costly.lost_answers
-                    });
-                    let failure = Failure::of_lost_answer(error, lost);
+                    let failure = Failure::of_lost_answer(&error);
                     let outcome = Outcome::Lost { billed: Some((billed, cost_usd)) };
-                    (End { outcome, request_id, failure: Some(told(&failure)) }, Err(failure))
+                    (End { outcome, request_id, failure: Some(told(&failure)), elapsed }, Err(failure))
                 }
             }
         }
         Ok(Answer::Rejected { message, request_id }) => {
             let message = words(&message);
-            tracing::info!(task_id, call = name, elapsed_ms, message, request_id, "rejected");
+            tracing::info!(task_id, call, elapsed_ms, message, request_id, "rejected");
             let output = GenerateOutput::Rejected { message, request_id: request_id.clone() };
             let outcome = Outcome::Done { result: output.clone(), images_billed: 0, cost_usd: 0.0 };
-            (End { outcome, request_id, failure: None }, Ok(output))
+            (End { outcome, request_id, failure: None, elapsed }, Ok(output))
         }
         Err(error) => {
-            let costly = costly.change(|costly| {
-                costly.bad_answers += u32::from(matches!(error, Error::BadAnswer { .. }));
-                costly.timeouts += u32::from(matches!(error, Error::TimedOut));
-                *costly
-            });
             let outcome = outcome(&error);
-            let failure = Failure::of_call(error, costly);
+            let failure = Failure::of_call(error);
             let (kind, retry, error) = (failure.kind.as_str(), failure.retry, &failure.message);
-            tracing::warn!(task_id, call = name, elapsed_ms, kind, ?retry, error, "call failed");
-            (End { outcome, request_id: None, failure: Some(told(&failure)) }, Err(failure))
+            tracing::warn!(task_id, call, elapsed_ms, kind, ?retry, error, "call failed");
+            (End { outcome, request_id: None, failure: Some(told(&failure)), elapsed }, Err(failure))
         }
-    };
-    record(reach, call_id, &end).await;
-    pass.end(match end.outcome {
-        Outcome::Ambiguous { may_run: true } => Ended::MayRunOn,
-        Outcome::Done { .. }
-        | Outcome::Refused { .. }
-        | Outcome::Unavailable { .. }
-        | Outcome::Failed
-        | Outcome::Ambiguous { may_run: false }
-        | Outcome::Lost { .. }
-        | Outcome::Unsent => Ended::Done,
-    });
-    Ok(made?)
+    }
 }
 
 /// What a failed call is to the ledger.
 fn outcome(error: &Error) -> Outcome {
     match error {
         Error::Throttled { retry_after, .. } => {
-            Outcome::Refused { wait: retry_after.unwrap_or(REFUSED_FOR).min(MAX_WAIT) }
+            Outcome::Throttled { wait: retry_after.unwrap_or(THROTTLED_FOR).min(MAX_WAIT) }
         }
         Error::Unavailable { retry_after, .. } => {
             Outcome::Unavailable { wait: retry_after.map(|wait| wait.min(MAX_WAIT)) }
@@ -149,7 +154,11 @@ fn outcome(error: &Error) -> Outcome {
         Error::Ambiguous { .. } | Error::TimedOut => Outcome::Ambiguous { may_run: true },
         Error::Cut { .. } => Outcome::Ambiguous { may_run: false },
         Error::BadAnswer { .. } => Outcome::Lost { billed: None },
-        Error::Refused { .. } | Error::BadRequest { .. } => Outcome::Failed,
+        Error::Refused { message } => {
+            let rejection = GenerateOutput::Rejected { message: words(message), request_id: None };
+            Outcome::AccountRefused { certain: false, wait: REFUSED_WAIT, rejection }
+        }
+        Error::BadRequest { .. } => Outcome::Failed,
     }
 }
 
@@ -159,7 +168,7 @@ fn told(failure: &Failure) -> (&'static str, String) {
 
 /// May the call be made?
 enum Begun {
-    Go { call_id: i64, pass: Pass },
+    Go(Pass),
     Done(GenerateOutput),
 }
 
@@ -197,6 +206,9 @@ async fn begin(
                     tracing::warn!(task_id, call, %error, "the call waits for the database");
                 }
                 drop(pass);
+                if let database::Error::Content(_) = error {
+                    return Err(Failure::of_unwritable_call(&error).into());
+                }
                 asks_again.wait().await;
                 continue;
             }
@@ -206,21 +218,24 @@ async fn begin(
         match &verdict {
             Verdict::Wait(wait, _) => limiter.close(*wait),
             Verdict::Rate(wait, _) => limiter.close_for_rate(*wait),
-            Verdict::Go { .. }
+            Verdict::Go
             | Verdict::Done(_)
             | Verdict::Join(_)
             | Verdict::Later(..)
             | Verdict::Renew
-            | Verdict::Stop(_) => {}
+            | Verdict::Stop(_)
+            | Verdict::Spent(_) => {}
         }
         match verdict {
-            Verdict::Go { call_id } if ctx.is_cancelled() || asked.elapsed() > SENT_WITHIN => {
-                record(reach, call_id, &End { outcome: Outcome::Unsent, request_id: None, failure: None })
-                    .await;
+            Verdict::Go if ctx.is_cancelled() || asked.elapsed() > SENT_WITHIN => {
+                let elapsed = asked.elapsed();
+                let end = End { outcome: Outcome::Unsent, request_id: None, failure: None, elapsed };
+                record(reach, permit.lease_id, intent, &end).await;
             }
-            Verdict::Go { call_id } => return Ok(Begun::Go { call_id, pass }),
+            Verdict::Go => return Ok(Begun::Go(pass)),
             Verdict::Done(output) => return Ok(Begun::Done(output)),
             Verdict::Stop(why) => return Err(Failure::of_ended_task(why).into()),
+            Verdict::Spent(why) => return Err(Failure::of_spent_call(&why).into()),
             Verdict::Renew => {
                 drop(pass);
                 limiter.renew().await;
@@ -248,17 +263,45 @@ async fn begin(
     }
 }
 
+/// How a call's end went on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Recorded {
+    AsItIs,
+    /// A refusal that has become this request's rejection.
+    AsRejection,
+    /// The database can't hold what was to be recorded: the call is closed without it.
+    WithoutContent,
+}
+
 /// Closes the call in the ledger, however long the database takes: its slot is not given back before, so that nobody calls in its place.
-async fn record(reach: &Activities, call_id: i64, end: &End) {
+async fn record(reach: &Activities, lease_id: i64, intent: &Intent<'_>, end: &End) -> Recorded {
+    let (task_id, call) = (intent.task_id, intent.name);
     let mut tries_again = Backoff::default();
-    while let Err(error) = calls::end(&reach.database, call_id, end).await {
-        if tries_again.is_fresh() {
-            tracing::warn!(call_id, %error, "the call's outcome waits for the database");
+    let mut without_content = None;
+    loop {
+        let end = without_content.as_ref().unwrap_or(end);
+        match calls::end(&reach.database, lease_id, intent, end).await {
+            Ok(is_rejection) => {
+                if !tries_again.is_fresh() {
+                    tracing::info!(task_id, call, "the call's outcome is recorded");
+                }
+                return match (without_content, is_rejection) {
+                    (Some(_), _) => Recorded::WithoutContent,
+                    (None, true) => Recorded::AsRejection,
+                    (None, false) => Recorded::AsItIs,
+                };
+            }
+            Err(error @ database::Error::Content(_)) if without_content.is_none() => {
+                tracing::error!(task_id, call, %error, "the call's outcome is recorded without its content");
+                without_content = Some(end.without_content());
+            }
+            Err(error) => {
+                if tries_again.is_fresh() {
+                    tracing::warn!(task_id, call, %error, "the call's outcome waits for the database");
+                }
+                tries_again.wait().await;
+            }
         }
-        tries_again.wait().await;
-    }
-    if !tries_again.is_fresh() {
-        tracing::info!(call_id, "the call's outcome is recorded");
     }
 }
 
@@ -284,20 +327,21 @@ fn token(worker: &str) -> String {
     format!("{worker}/{}", EXECUTIONS.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Puts bytes that came along into the store: they are paid for, and too large for the history.
+/// Puts bytes that came along into the store: they are paid for, and too large for the history. Each call has a place of its own, so that
+/// one that was taken over and its successor never write to one key.
 async fn stage(
     reach: &Activities,
-    task_id: &str,
-    name: &str,
+    intent: &Intent<'_>,
     images: Vec<Payload>,
 ) -> Result<Vec<ImageSource>, storage::Error> {
     let patience = Instant::now() + workflows::options::STAGING_PATIENCE;
+    let attempt = &hex(&Sha256::digest(intent.token))[..16];
     let mut sources = Vec::with_capacity(images.len());
     for (position, image) in images.into_iter().enumerate() {
         sources.push(match image {
             Payload::Url(url) => ImageSource::Url(url),
             Payload::Bytes(bytes) => {
-                let key = keys::staged(task_id, name, position);
+                let key = keys::staged(intent.task_id, intent.name, attempt, position);
                 put_until(reach, &key, bytes, patience).await?;
                 ImageSource::StagingKey(key)
             }
@@ -311,7 +355,7 @@ async fn stage(
         })
         .collect();
     if !staged.is_empty() {
-        late::withdraw(reach, task_id, staged.into_iter()).await;
+        late::withdraw(reach, intent.task_id, staged.into_iter()).await;
     }
     Ok(sources)
 }

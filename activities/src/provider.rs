@@ -11,6 +11,9 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use secrecy::SecretString;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::fingerprint::hex;
 
 pub use error::Error;
 pub use http::Provider;
@@ -41,6 +44,8 @@ pub struct Settings {
     pub idempotency_header: String,
     /// Whether a call repeated under its idempotency key is known to be billed once.
     pub honours_idempotency: bool,
+    /// How many calls of one name may have been billed without a result; then it is not made again.
+    pub max_billed_failures: u32,
     /// `size` of the request, such as `1024x1024`; empty: not sent.
     pub size: String,
     /// `quality` of the request; empty: not sent.
@@ -128,17 +133,24 @@ impl Settings {
 pub(crate) struct ReferenceImage {
     content_type: &'static str,
     encoded: Bytes,
+    sha256: String,
 }
 
 impl ReferenceImage {
     /// Encodes an image for this way to travel.
     pub(crate) fn new(image: Bytes, way: Reference) -> Self {
         let content_type = wire::content_type(&image);
+        let sha256 = hex(&Sha256::digest(&image));
         let encoded = match way {
             Reference::Edits => image,
             Reference::ImageField => BASE64_STANDARD.encode(&image).into(),
         };
-        Self { content_type, encoded }
+        Self { content_type, encoded, sha256 }
+    }
+
+    /// SHA-256 of the image's bytes, in hex.
+    pub(crate) fn sha256(&self) -> &str {
+        &self.sha256
     }
 }
 

@@ -39,9 +39,7 @@ impl Activities {
         if ctx.is_cancelled() {
             return Err(ActivityError::cancelled());
         }
-        let costly = Done::resume(&ctx);
-        let step = Box::pin(beautify::beautify(&self, &ctx, &costly, input));
-        costly.beat(&ctx, step).await
+        Done::<()>::resume(&ctx).beat(&ctx, Box::pin(beautify::beautify(&self, &ctx, input))).await
     }
 
     /// See `generate.rs`.
@@ -54,9 +52,7 @@ impl Activities {
         if ctx.is_cancelled() {
             return Err(ActivityError::cancelled());
         }
-        let costly = Done::resume(&ctx);
-        let step = Box::pin(generate::generate(&self, &ctx, &costly, input));
-        costly.beat(&ctx, step).await
+        Done::<()>::resume(&ctx).beat(&ctx, Box::pin(generate::generate(&self, &ctx, input))).await
     }
 
     /// See `transfer.rs`.

@@ -87,11 +87,11 @@ async fn round(way: &Way<'_>, call: Duration) -> Result<Vec<f64>> {
         let mut took = Vec::new();
         while Instant::now() < until {
             let began = Instant::now();
-            let call_id = way.begin().await?;
+            let name = way.begin().await?;
             let asked = began.elapsed();
             tokio::time::sleep(call).await;
             let ended = Instant::now();
-            way.end(call_id).await?;
+            way.end(&name).await?;
             took.push((asked + ended.elapsed()).as_secs_f64() * 1e3);
         }
         anyhow::Ok(took)
@@ -112,23 +112,27 @@ async fn round(way: &Way<'_>, call: Duration) -> Result<Vec<f64>> {
 }
 
 impl Way<'_> {
-    async fn begin(&self) -> Result<i64> {
+    async fn begin(&self) -> Result<String> {
         match self {
             Way::Ledger(lease) => lease.begin_call().await,
             Way::Row(database) => {
                 while !execute(database, "UPDATE semaphore SET used = used + 1 WHERE used < 48").await? {}
-                Ok(0)
+                Ok(String::new())
             }
         }
     }
 
-    async fn end(&self, call_id: i64) -> Result<()> {
+    async fn end(&self, name: &str) -> Result<()> {
         match self {
             Way::Ledger(lease) => {
                 let result = GenerateOutput::Generated { images: Vec::new(), request_id: None };
                 let outcome = Outcome::Done { result, images_billed: 5, cost_usd: 0.2 };
-                let end = End { outcome, request_id: Some("req-1".into()), failure: None };
-                Ok(calls::end(&lease.database, call_id, &end).await?)
+                let end =
+                    End { outcome, request_id: Some("req-1".into()), failure: None, elapsed: Duration::ZERO };
+                let task_id = task_of(name);
+                Ok(calls::end(&lease.database, lease.lease_id, &intent(name, &task_id), &end)
+                    .await
+                    .map(drop)?)
             }
             Way::Row(database) => execute(database, "UPDATE semaphore SET used = used - 1").await.map(drop),
         }
@@ -162,28 +166,42 @@ impl Lease {
         Ok(())
     }
 
-    async fn begin_call(&self) -> Result<i64> {
-        let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        let name = number.to_string();
-        let intent = Intent {
-            provider_key: KEY,
-            token: &name,
-            task_id: &format!("task-{}", number % 1000),
-            name: &name,
-            images: 5,
-            idempotency_key: None,
-            timeout: Duration::from_secs(180),
-        };
-        match calls::begin(&self.database, self.lease_id, self.version, &intent).await? {
-            Verdict::Go { call_id } => Ok(call_id),
+    async fn begin_call(&self) -> Result<String> {
+        let name = self.calls.fetch_add(1, Ordering::Relaxed).to_string();
+        let task_id = task_of(&name);
+        match calls::begin(&self.database, self.lease_id, self.version, &intent(&name, &task_id)).await? {
+            Verdict::Go => Ok(name),
             other @ (Verdict::Done(_)
             | Verdict::Join(_)
             | Verdict::Wait(..)
             | Verdict::Rate(..)
             | Verdict::Later(..)
             | Verdict::Renew
-            | Verdict::Stop(_)) => bail!("no call may begin: {other:?}"),
+            | Verdict::Stop(_)
+            | Verdict::Spent(_)) => bail!("no call may begin: {other:?}"),
         }
+    }
+}
+
+/// The task of a call, of a thousand.
+fn task_of(name: &str) -> String {
+    format!("task-{}", name.parse::<u64>().unwrap_or_default() % 1000)
+}
+
+fn intent<'a>(name: &'a str, task_id: &'a str) -> Intent<'a> {
+    Intent {
+        provider_key: KEY,
+        worker: "bench",
+        token: name,
+        task_id,
+        user_id: "user",
+        plan: "pro",
+        name,
+        images: 5,
+        fingerprint: "f",
+        idempotency_key: None,
+        timeout: Duration::from_secs(180),
+        max_billed_failures: 5,
     }
 }
 
@@ -207,9 +225,9 @@ async fn prepare(database: &DatabaseConnection) -> Result<()> {
     let fill = format!(
         "INSERT INTO tasks (task_id, user_id, plan, input, images_planned)
          SELECT 'task-' || n, 'user', 'pro', '{{}}', 70 FROM generate_series(0, 999) AS n;
-         INSERT INTO calls (provider_key, lease_id, token, task_id, user_id, plan, name, images_asked, state, begun_at, runs_until,
+         INSERT INTO calls (provider_key, lease_id, token, task_id, user_id, plan, name, images_asked, fingerprint, state, begun_at, runs_until,
                             ended_at, images_billed, cost_usd)
-         SELECT '{KEY}', 0, 'old-' || n, 'old-' || n / 15, 'user', 'pro', n::text, 5, 'done', now() - n * interval '1 s',
+         SELECT '{KEY}', 0, 'old-' || n, 'old-' || n / 15, 'user', 'pro', n::text, 5, 'f', 'done', now() - n * interval '1 s',
                 now() - n * interval '1 s', now() - n * interval '1 s', 5, 0.2 FROM generate_series(1, {LEDGER}) AS n;
          CREATE TABLE semaphore (used integer NOT NULL); INSERT INTO semaphore VALUES (0); ANALYZE;"
     );

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use sandbox::{Call, Meter};
+use workflows::keys;
 
 /// A call's name, as its idempotency key has it: `<task>/<batch>`, `<task>/<batch>.<part>`, `<task>/beautify`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,7 +15,7 @@ pub(crate) struct Name {
 
 impl Name {
     pub(crate) fn of(call: &Call) -> Option<Name> {
-        let (task_id, name) = call.idempotency_key.as_deref()?.rsplit_once('/')?;
+        let (task_id, name) = keys::task_and_call(call.idempotency_key.as_deref()?).split_once('/')?;
         let (batch, part) = match name.split_once('.') {
             Some((batch, part)) => (batch, part.parse().ok()?),
             None => (name, 1),

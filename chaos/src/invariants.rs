@@ -45,7 +45,7 @@ pub async fn violations(witness: &Witness<'_>) -> Result<Vec<Violation>> {
 }
 
 fn of(facts: &Facts) -> Vec<Violation> {
-    let checks: [(&'static str, Check); 13] = [
+    let checks: [(&'static str, Check); 15] = [
         ("I1", rows_have_their_objects),
         ("I2", objects_have_their_rows),
         ("I3", every_index_once),
@@ -59,6 +59,8 @@ fn of(facts: &Facts) -> Vec<Violation> {
         ("I10", cancel_stops_spending),
         ("I14", final_if_and_only_if_closed),
         ("I15", generated_again_only_for_what_is_gone),
+        ("I18", ledger::paid_in_vain_at_most_so_often),
+        ("I19", ledger::results_are_of_their_own_requests),
     ];
     let found = |(invariant, check): (&'static str, Check)| {
         check(facts).into_iter().map(move |what| Violation { invariant, what })

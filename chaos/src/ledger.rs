@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use sandbox::Call;
 use workflows::failure::FailureKind;
+use workflows::keys;
 
 use crate::facts::{CallRow, Facts, Limits};
 
 /// From when a call is allowed until it has arrived at the provider: it is sent within a second, and the network takes its time.
 const ARRIVES_WITHIN_MS: u64 = 1_500;
 const MINUTE_MS: u64 = 60_000;
+/// As in worker/config.toml, `provider.max_billed_failures`.
+const MAX_BILLED_FAILURES: usize = 5;
 /// From when a refusal is recorded until nobody begins a call without knowing of it.
 const KNOWN_WITHIN_MS: i64 = 200;
 
@@ -22,12 +25,17 @@ fn by_name(facts: &Facts) -> BTreeMap<String, Vec<&CallRow>> {
     rows
 }
 
+/// The task and name of a call, as the provider has it.
+fn name(call: &Call) -> &str {
+    keys::task_and_call(call.idempotency_key.as_deref().unwrap_or_default())
+}
+
 /// I4: a call is paid once, and once more for each loss on record.
 pub(crate) fn paid_once_but_for_recorded_losses(facts: &Facts) -> Vec<String> {
     let rows = by_name(facts);
     let mut billed: BTreeMap<&str, Vec<&Call>> = BTreeMap::new();
     for call in facts.meter.calls.iter().filter(|call| call.billed) {
-        billed.entry(call.idempotency_key.as_deref().unwrap_or_default()).or_default().push(call);
+        billed.entry(name(call)).or_default().push(call);
     }
     let wrong = billed.into_iter().filter_map(|(name, calls)| {
         let rows = rows.get(name).map(Vec::as_slice).unwrap_or_default();
@@ -60,15 +68,12 @@ pub(crate) fn ledger_is_the_bill(facts: &Facts) -> Vec<String> {
         }
     }
     for call in facts.meter.calls.iter().filter(|call| call.billed) {
-        let rows = call
-            .idempotency_key
-            .as_deref()
-            .and_then(|name| rows.get(name))
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let rows = rows.get(name(call)).map(Vec::as_slice).unwrap_or_default();
         let id = format!("req_{:08}", call.seq);
         let known = rows.iter().any(|row| row.state == "done" && row.request_id.as_ref() == Some(&id));
-        let unknown = rows.iter().any(|row| ["open", "ambiguous", "lost"].contains(&row.state.as_str()));
+        // A settled call was answered again under its key, and is billed there.
+        let unknown =
+            rows.iter().any(|row| ["open", "ambiguous", "settled", "lost"].contains(&row.state.as_str()));
         if !known && !unknown {
             wrong.push(format!("a billed call is not in the ledger: {call:?}; of that name: {rows:?}"));
         }
@@ -85,6 +90,28 @@ pub(crate) fn ledger_is_the_bill(facts: &Facts) -> Vec<String> {
         ));
     }
     wrong
+}
+
+/// I18: no call is made more than five times where each may have been billed and none gave a result.
+pub(crate) fn paid_in_vain_at_most_so_often(facts: &Facts) -> Vec<String> {
+    let wrong = by_name(facts).into_iter().filter_map(|(name, rows)| {
+        let in_vain = rows.iter().filter(|row| ["ambiguous", "lost"].contains(&row.state.as_str())).count();
+        (in_vain > MAX_BILLED_FAILURES)
+            .then(|| format!("`{name}` was made {in_vain} times without a result: {rows:?}"))
+    });
+    wrong.collect()
+}
+
+/// I19: the result in a row is the provider's answer to that row's own request.
+pub(crate) fn results_are_of_their_own_requests(facts: &Facts) -> Vec<String> {
+    let by_request: BTreeMap<String, &Call> =
+        facts.meter.calls.iter().map(|call| (format!("req_{:08}", call.seq), call)).collect();
+    let wrong = facts.calls.iter().filter(|row| row.state == "done").filter_map(|row| {
+        let call = by_request.get(row.request_id.as_deref()?)?;
+        (name(call) != format!("{}/{}", row.task_id, row.name))
+            .then(|| format!("the row has another call's answer: {row:?} {call:?}"))
+    });
+    wrong.collect()
 }
 
 /// I5: no call arrives that makes more than the limit allows, or allowed when the call was begun.

@@ -1,6 +1,6 @@
 //! What can go wrong with the database.
 
-use sea_orm::DbErr;
+use sea_orm::{DbErr, RuntimeErr};
 
 /// A database error.
 #[derive(Debug, thiserror::Error)]
@@ -9,6 +9,9 @@ pub enum Error {
     /// changes, or a schema in the middle of a deploy.
     #[error("the database: {0}")]
     Failed(String),
+    /// The server can't hold what was sent (SQLSTATE class 22 or 23): the same again fails again.
+    #[error("the database can't hold what was to be recorded: {0}")]
+    Content(String),
     /// A row holds what this version can't read.
     #[error("a row of the database can't be read: {0}")]
     Unreadable(String),
@@ -19,6 +22,18 @@ pub enum Error {
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
-        Self::Failed(error.to_string())
+        let code = if let DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error)) = &error
+        {
+            error.as_database_error().and_then(|error| error.code())
+        } else {
+            None
+        };
+        match code.as_deref() {
+            Some(code) if code.starts_with("22") || code.starts_with("23") => {
+                Self::Content(error.to_string())
+            }
+            _ => Self::Failed(error.to_string()),
+        }
     }
 }

@@ -89,9 +89,12 @@ pub async fn grant(
 }
 
 /// Gives a lease back.
-pub async fn release(db: &DatabaseConnection, lease_id: i64) -> Result<(), Error> {
-    let backend = db.get_database_backend();
-    let release = Statement::from_sql_and_values(backend, "SELECT release_lease($1)", [lease_id.into()]);
+pub async fn release(db: &DatabaseConnection, lease_id: i64, worker: &str) -> Result<(), Error> {
+    let release = Statement::from_sql_and_values(
+        db.get_database_backend(),
+        "SELECT release_lease($1, $2)",
+        [lease_id.into(), worker.into()],
+    );
     db.query_one_raw(release).await?;
     Ok(())
 }

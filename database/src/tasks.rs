@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, OnConflict};
-use sea_orm::{ConnectionTrait, QueryOrder, QuerySelect, Set, Statement};
+use sea_orm::{ConnectionTrait, QueryOrder, Set, Statement};
 use time::OffsetDateTime;
 use workflows::failure::FailureKind;
 use workflows::types::{
@@ -112,12 +112,12 @@ pub async fn find(db: &DatabaseConnection, task_id: &str) -> Result<Option<Task>
 /// Records how the task ended: all its image rows and its final state, in one statement. One, not a transaction of two: a process that
 /// is paused between them would lock the row for everybody.
 ///
-/// Returns the object keys of all its image rows. Twice: the state is final already: nothing changes.
+/// False where there was nothing to record: the task has no row, or its state is final already.
 pub async fn finish(
     db: &DatabaseConnection,
     output: &GenerateImagesOutput,
     failure: Option<&TaskFailure>,
-) -> Result<Vec<String>, Error> {
+) -> Result<bool, Error> {
     fn column<T>(images: &[StoredImage], value: impl Fn(&StoredImage) -> T) -> sea_orm::Value
     where
         Vec<T>: Into<sea_orm::Value>,
@@ -132,10 +132,12 @@ pub async fn finish(
              UPDATE tasks SET state = $2, missing = $3, failure_kind = $4, failure_message = $5, finished_at = now()
               WHERE task_id = $1 AND state = 'running'
           RETURNING task_id
+         ), inserted AS (
+             INSERT INTO images (task_id, index, prompt_index, object_key, size_bytes, content_type, width, height, sha256)
+             SELECT ended.task_id, image.* FROM ended,
+                    UNNEST($6::int[], $7::int[], $8::text[], $9::bigint[], $10::text[], $11::int[], $12::int[], $13::text[]) AS image
          )
-         INSERT INTO images (task_id, index, prompt_index, object_key, size_bytes, content_type, width, height, sha256)
-         SELECT ended.task_id, image.* FROM ended,
-                UNNEST($6::int[], $7::int[], $8::text[], $9::bigint[], $10::text[], $11::int[], $12::int[], $13::text[]) AS image",
+         SELECT count(*) > 0 AS ended FROM ended",
         [
             output.task_id.clone().into(),
             output.state.as_str().into(),
@@ -152,12 +154,7 @@ pub async fn finish(
             column(images, |image| image.object.sha256.clone()),
         ],
     );
-    db.execute_raw(finished).await?;
-    let keys = images::Entity::find()
-        .select_only()
-        .column(images::Column::ObjectKey)
-        .filter(images::Column::TaskId.eq(&output.task_id));
-    Ok(keys.into_tuple().all(db).await?)
+    Ok(crate::one(db, finished).await?.try_get("", "ended")?)
 }
 
 /// The object keys of the image rows of a task that has ended; none while it runs, or where it has no row.

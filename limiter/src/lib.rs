@@ -162,7 +162,7 @@ impl Limiter {
     pub async fn release(&self) {
         let lease_id = self.capacity().lease_id();
         if let Some(lease_id) = lease_id
-            && let Err(error) = leases::release(&self.database, lease_id).await
+            && let Err(error) = leases::release(&self.database, lease_id, self.worker()).await
         {
             tracing::warn!(%error, lease_id, "the lease could not be given back: it runs out by itself");
         }

@@ -4,6 +4,7 @@ mod programs;
 
 use std::fs;
 use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -21,11 +22,12 @@ const USER: &str = "darkroom";
 const MAX_CONNECTIONS: u32 = 300;
 const RESTART_WITHIN: Duration = Duration::from_secs(10);
 
-/// A running Postgres.
+/// A running Postgres, or a standby of one.
 #[derive(Debug)]
 pub struct Postgres {
     server: Guarded,
     port: u16,
+    data: PathBuf,
 }
 
 impl Postgres {
@@ -44,16 +46,7 @@ impl Postgres {
             .run()
             .await?;
         let port = port::free()?;
-        let server = Program::new("postgres", programs.join("postgres"), folder.share())
-            .run_as(user)
-            // INT is Postgres' fast stop; on TERM it waits for its clients to leave.
-            .stop_with("INT")
-            .arg("-D")
-            .arg(&data)
-            .args(settings(port))
-            .start()
-            .await?;
-        let mut postgres = Postgres { server, port };
+        let mut postgres = Postgres { server: server(folder, user, &data, port, &[]).await?, port, data };
         postgres.ready().await?;
         Ok(postgres)
     }
@@ -61,6 +54,43 @@ impl Postgres {
     /// `postgres://…` of one of its databases; `postgres` is always there.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// A streaming standby of this server, in a folder of its own. This server is restarted for it: connections are closed.
+    ///
+    /// Killed, the standby falls behind. [`Postgres::promote`] makes it the primary.
+    pub async fn standby(&mut self, folder: &Folder) -> Result<Postgres> {
+        let user = user(folder)?;
+        self.server.stop().await?;
+        let data = folder.path().join("data");
+        copy(&self.data, &data)?;
+        fs::write(data.join("standby.signal"), "")?;
+        if let Some(User { uid, gid }) = user {
+            own(folder.path(), uid, gid)?;
+        }
+        self.restart().await?;
+        let port = port::free()?;
+        let from = format!("primary_conninfo=host=127.0.0.1 port={} user={USER}", self.port);
+        let mut standby =
+            Postgres { server: server(folder, user, &data, port, &["-c", &from]).await?, port, data };
+        standby.ready().await?;
+        Ok(standby)
+    }
+
+    /// Becomes the primary at the address of another server, which has died. Whatever this one had not received by then is gone.
+    pub async fn promote(&mut self, dead: &Postgres, folder: &Folder) -> Result<()> {
+        let _ = self.server.kill().await;
+        let user = user(folder)?;
+        self.port = dead.port;
+        self.server = server(folder, user, &self.data, self.port, &["-c", "primary_conninfo="]).await?;
+        self.ready().await?;
+        let programs = programs::folder(user.is_some())?;
+        Program::new("pg_ctl", programs.join("pg_ctl"), folder.share())
+            .run_as(user)
+            .args(["promote", "--wait", "-D"])
+            .arg(&self.data)
+            .run()
+            .await
     }
 
     /// Its process, to be killed and paused.
@@ -94,6 +124,53 @@ impl Postgres {
     pub async fn stop(mut self) -> Result<()> {
         self.server.stop().await
     }
+}
+
+async fn server(
+    folder: &Folder,
+    user: Option<User>,
+    data: &Path,
+    port: u16,
+    more: &[&str],
+) -> Result<Guarded> {
+    let programs = programs::folder(user.is_some())?;
+    Program::new("postgres", programs.join("postgres"), folder.share())
+        .run_as(user)
+        // INT is Postgres' fast stop; on TERM it waits for its clients to leave.
+        .stop_with("INT")
+        .arg("-D")
+        .arg(data)
+        .args(settings(port))
+        .args(more)
+        .start()
+        .await
+}
+
+/// Copies a folder whose server is stopped.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir(to)?;
+    fs::set_permissions(to, fs::metadata(from)?.permissions())?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else if entry.file_name() != "postmaster.pid" {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives a folder and all in it to a user.
+fn own(path: &Path, uid: u32, gid: u32) -> Result<()> {
+    chown(path, Some(uid), Some(gid)).context("cannot give Postgres its folder")?;
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            own(&entry?.path(), uid, gid)?;
+        }
+    }
+    Ok(())
 }
 
 fn settings(port: u16) -> Vec<String> {

@@ -78,7 +78,7 @@ fn names_are_frozen() {
         assert_eq!(wire(kind), json!(kind.as_str()));
         assert_eq!(FailureKind::parse(kind.as_str()), Some(kind));
     }
-    use MissingReason::{Cancelled, Failed, Gone, Rejected, ShortAnswer};
+    use MissingReason::{Ambiguous, Cancelled, Failed, Gone, Rejected, ShortAnswer};
     insta::assert_json_snapshot!(
         "names",
         json!({
@@ -86,12 +86,13 @@ fn names_are_frozen() {
             "workflow_id": keys::workflow_id("order-1"),
             "objects": [
                 keys::photo("order-1"), keys::beautified("order-1"), keys::image("order-1", 7, 1),
-                keys::image("order-1", 999, 2), keys::staged("order-1", &keys::call(3, 2), 4),
+                keys::image("order-1", 999, 2), keys::staged("order-1", &keys::call(3, 2), "0123456789abcdef", 4),
             ],
+            "idempotency_key": keys::idempotency("order-1", &keys::call(3, 2), &"0123456789abcdef".repeat(4)),
             "calls": [keys::beautify_call(1), keys::beautify_call(2), keys::call(3, 1), keys::call(3, 2)],
             "failures": failures,
             "states": states.map(TaskState::as_str),
-            "missing": [Rejected, ShortAnswer, Gone, Cancelled, Failed],
+            "missing": [Rejected, ShortAnswer, Gone, Cancelled, Ambiguous, Failed],
             "stages": [Stage::Prepare, Stage::Beautify, Stage::Generate, Stage::Insert, Stage::Done],
             "image_states": [ImageState::Queued, ImageState::Generated, ImageState::Stored, ImageState::Missing],
         })
@@ -144,7 +145,7 @@ fn the_activities_types_are_frozen() {
     });
     let failure = TaskFailure { kind: FailureKind::Malformed, message: "HTTP 400".into() };
     let url = ImageSource::Url("https://cdn.example/1.png".into());
-    let staged = ImageSource::StagingKey("staging/order-1/3/0".into());
+    let staged = ImageSource::StagingKey("staging/order-1/3/0123456789abcdef/0".into());
     insta::assert_json_snapshot!(
         "activities",
         json!({
@@ -156,12 +157,16 @@ fn the_activities_types_are_frozen() {
             ],
             "beautify": wire(BeautifyInput {
                 task_id: "order-1".into(),
+                user_id: "ann".into(),
+                plan: "pro".into(),
                 part: 1,
                 photo_key: "tasks/order-1/photo".into(),
             }),
             "generate": [
                 wire(GenerateInput {
                     task_id: "order-1".into(),
+                    user_id: "ann".into(),
+                    plan: "pro".into(),
                     batch: 3,
                     part: 1,
                     images: 5,
@@ -184,9 +189,10 @@ fn the_activities_types_are_frozen() {
                 }),
             ],
             "insert": [
-                wire(InsertInput { output: output(), failure: None, request: None }),
-                wire(InsertInput { output: output(), failure: Some(failure), request: Some(input()) }),
-                wire(InsertOutput { rows: 1 }),
+                wire(InsertInput { output: output(), failure: None, request: input() }),
+                wire(InsertInput { output: output(), failure: Some(failure.clone()), request: input() }),
+                wire(InsertOutput { rows: 1, recorded: None }),
+                wire(InsertOutput { rows: 1, recorded: Some(TaskEnd { output: output(), failure: Some(failure) }) }),
             ],
         })
     );

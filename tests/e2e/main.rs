@@ -6,6 +6,7 @@ mod cancel;
 mod identity;
 mod input;
 mod memory;
+mod money;
 mod outages;
 mod plans;
 mod schema;

@@ -37,6 +37,7 @@ impl Model {
             let stack = Stack::with().without_worker().start().await;
             let database = database::connect(&stack.config.database, 1).await.unwrap();
             database.execute_unprepared(CLOCK).await.unwrap();
+            database.execute_unprepared(world::REPLICA).await.unwrap();
             (stack, database)
         });
         Self { runtime, database, stack }

@@ -1,6 +1,6 @@
 //! What there is besides the database: workers, the provider, Temporal's queue, people; and what must hold of it all.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use database::calls::{self, End, Intent, Outcome, Verdict};
@@ -20,10 +20,31 @@ const NAMES: usize = 30;
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How long it does take, at most.
 const LONGEST_CALL_MS: u64 = 15_000;
+/// Calls of one name that may have been billed without a result; few, so that the count is reached.
+const MAX_BILLED_FAILURES: u32 = 2;
 /// As in the product.
 const SENT_WITHIN_MS: u64 = 1_000;
 /// What everything may take once nothing goes wrong any more.
 const ROUNDS: usize = 600;
+
+/// The tables as a replica has them, and where the sequences are.
+pub(crate) const REPLICA: &str = "
+    CREATE TABLE calls_replica (LIKE calls);
+    CREATE TABLE leases_replica (LIKE leases);
+    CREATE TABLE keys_replica (LIKE provider_keys);";
+const REPLICATE: &str = "
+    TRUNCATE calls_replica, leases_replica, keys_replica;
+    INSERT INTO calls_replica SELECT * FROM calls;
+    INSERT INTO leases_replica SELECT * FROM leases;
+    INSERT INTO keys_replica SELECT * FROM provider_keys;";
+/// Limits that people set are kept, for the model knows them: a failover would take them back too.
+const FAIL_OVER: &str = "
+    DELETE FROM calls; INSERT INTO calls OVERRIDING SYSTEM VALUE SELECT * FROM calls_replica;
+    DELETE FROM leases; INSERT INTO leases OVERRIDING SYSTEM VALUE SELECT * FROM leases_replica;
+    SELECT setval(pg_get_serial_sequence('calls', 'call_id'), (SELECT coalesce(max(call_id), 0) + 1 FROM calls), false),
+           setval(pg_get_serial_sequence('leases', 'lease_id'), (SELECT coalesce(max(lease_id), 0) + 1 FROM leases), false);
+    UPDATE provider_keys key SET throttled_until = was.throttled_until, failing = was.failing, failing_at = was.failing_at
+      FROM keys_replica was;";
 
 /// What may happen. Numbers choose among what there is.
 #[derive(Debug, Clone)]
@@ -53,6 +74,12 @@ pub(crate) enum Step {
     SetLimit(Option<u32>),
     SetRate(Option<u32>),
     PauseKey(bool),
+    /// A call's task is started again, and now asks for something else under the same name.
+    AskOtherwise(usize),
+    /// The replica has got so far.
+    Replicate,
+    /// The database fails over to the replica: all that was committed since is gone, sequences go back.
+    FailOver,
 }
 
 /// How a call ends.
@@ -94,12 +121,17 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         2 => prop_oneof![1 => Just(None), 6 => (0..5u32).prop_map(Some)].prop_map(Step::SetLimit),
         1 => prop_oneof![1 => Just(None), 3 => (2..6u32).prop_map(Some)].prop_map(Step::SetRate),
         1 => any::<bool>().prop_map(Step::PauseKey),
+        1 => (0..NAMES).prop_map(Step::AskOtherwise),
+        1 => Just(Step::Replicate),
+        1 => Just(Step::FailOver),
     ]
 }
 
 /// An attempt at a call, in a worker's slot.
 struct Attempt {
     name: usize,
+    /// Which of the requests under that name.
+    request: u32,
     token: String,
     stage: Stage,
 }
@@ -119,13 +151,11 @@ enum Stage {
     /// At the provider.
     Sent {
         permit: Permit,
-        call_id: i64,
         fate: Fate,
         ends_ms: u64,
     },
     Ending {
         permit: Permit,
-        call_id: i64,
         outcome: Outcome,
     },
 }
@@ -161,15 +191,27 @@ pub(crate) struct World<'a> {
     tokens: u32,
     queue: VecDeque<usize>,
     done: Vec<bool>,
-    /// By call id.
-    provider: BTreeMap<i64, Running>,
-    billed: BTreeMap<usize, Vec<i64>>,
+    /// By token.
+    provider: BTreeMap<String, Running>,
+    billed: BTreeMap<usize, Vec<String>>,
+    /// Billed calls whose result is on record.
+    with_result: BTreeSet<String>,
+    /// Calls whose end was recorded.
+    ended: BTreeSet<String>,
+    /// Calls whose rows a failover took: which, and of which name.
+    vanished: BTreeMap<String, usize>,
+    /// What each name asks for now.
+    request: Vec<u32>,
+    /// How often each name was allowed.
+    allowances: Vec<u32>,
+    /// Until then calls that were forgotten by a failover may run, and waits that were forgotten may last.
+    forgotten_until_ms: u64,
     /// When calls were sent.
     sends_ms: Vec<u64>,
     rate: Option<u32>,
     rate_since_ms: u64,
     /// Calls that were allowed and not sent yet: when.
-    allowed: BTreeMap<i64, u64>,
+    allowed: BTreeMap<String, u64>,
     late: Vec<(usize, Holder, Renewal)>,
     throttled_until_ms: u64,
     /// Until when each call is not to be made.
@@ -180,7 +222,7 @@ pub(crate) struct World<'a> {
 impl<'a> World<'a> {
     pub(crate) async fn new(db: &'a DatabaseConnection) -> Self {
         let fresh = format!(
-            "TRUNCATE calls, leases, limit_changes, provider_keys, tasks CASCADE;
+            "TRUNCATE calls, leases, limit_changes, provider_keys, tasks, calls_replica, leases_replica, keys_replica RESTART IDENTITY CASCADE;
              UPDATE model_clock SET now_at = '2000-01-01';
              INSERT INTO tasks (task_id, user_id, plan, input, images_planned) VALUES ('task', 'user', 'pro', '{{}}', 5);
              SELECT set_limits('{KEY}', '{{\"ceiling\": 3}}')"
@@ -197,6 +239,12 @@ impl<'a> World<'a> {
             done: vec![false; NAMES],
             provider: BTreeMap::new(),
             billed: BTreeMap::new(),
+            with_result: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            vanished: BTreeMap::new(),
+            request: vec![0; NAMES],
+            allowances: vec![0; NAMES],
+            forgotten_until_ms: 0,
             sends_ms: Vec::new(),
             rate: None,
             rate_since_ms: 0,
@@ -210,6 +258,7 @@ impl<'a> World<'a> {
             let worker = world.worker();
             world.workers.push(worker);
         }
+        world.sql(REPLICATE).await;
         world
     }
 
@@ -248,7 +297,7 @@ impl<'a> World<'a> {
             Step::Round(fate) => return self.round(fate).await,
             Step::Poll(worker) => self.poll(worker),
             Step::Next(worker, call, fate) => return self.next(worker, call, fate).await,
-            Step::Renew(worker) => self.renew(worker).await,
+            Step::Renew(worker) => return self.renew(worker).await,
             Step::LoseRenewal(worker) => {
                 if let Some(Renewing::Sent(renewal, _)) = self.workers[worker].renewing.take() {
                     self.late.push((worker, self.workers[worker].holder.clone(), renewal));
@@ -268,8 +317,8 @@ impl<'a> World<'a> {
                 let fresh = self.worker();
                 let dead = std::mem::replace(&mut self.workers[worker], fresh);
                 for attempt in dead.attempts {
-                    if let Stage::Decided { verdict: Verdict::Go { call_id }, .. } = attempt.stage {
-                        self.allowed.remove(&call_id);
+                    if let Stage::Decided { verdict: Verdict::Go, .. } = attempt.stage {
+                        self.allowed.remove(&attempt.token);
                     }
                     self.queue.push_back(attempt.name);
                 }
@@ -296,8 +345,55 @@ impl<'a> World<'a> {
                 self.set(&serde_json::json!({ "paused": paused })).await;
                 self.paused = paused;
             }
+            Step::AskOtherwise(name) => {
+                self.request[name] = 1 - self.request[name];
+                self.done[name] = false;
+                self.queue.push_back(name);
+            }
+            Step::Replicate => self.sql(REPLICATE).await,
+            Step::FailOver => self.fail_over().await,
         }
         Ok(())
+    }
+
+    /// Everything since the last `Replicate` is gone, and the sequences are where they were then.
+    async fn fail_over(&mut self) {
+        let before = self.tokens_on_record().await;
+        self.sql(FAIL_OVER).await;
+        let after = self.tokens_on_record().await;
+        self.vanished.extend(before.into_iter().filter(|(token, _)| !after.contains_key(token)));
+        self.ended.retain(|token| !self.vanished.contains_key(token));
+        self.forgotten_until_ms = self.now_ms + TIMEOUT.as_millis() as u64 + 61_000;
+        let statement =
+            Statement::from_string(self.db.get_database_backend(), "SELECT worker, lease_id FROM leases");
+        let rows = self.db.query_all_raw(statement).await.unwrap();
+        let known: Vec<(String, i64)> = rows
+            .iter()
+            .map(|row| (row.try_get("", "worker").unwrap(), row.try_get("", "lease_id").unwrap()))
+            .collect();
+        for worker in &mut self.workers {
+            worker.lease =
+                worker.lease.filter(|(id, _)| known.contains(&(worker.holder.worker.clone(), *id)));
+        }
+    }
+
+    async fn tokens_on_record(&self) -> BTreeMap<String, usize> {
+        let statement =
+            Statement::from_string(self.db.get_database_backend(), "SELECT token, name FROM calls");
+        let rows = self.db.query_all_raw(statement).await.unwrap();
+        let row = |row: &sea_orm::QueryResult| {
+            let name: String = row.try_get("", "name").unwrap();
+            (row.try_get("", "token").unwrap(), name.parse().unwrap())
+        };
+        rows.iter().map(row).collect()
+    }
+
+    /// The lease that a worker has just been granted is no other worker's.
+    fn each_has_its_own_lease(&self, index: usize) -> Result<(), String> {
+        let lease = |worker: &Worker| worker.lease.map(|(lease_id, _)| lease_id);
+        let own = lease(&self.workers[index]);
+        let same = (0..WORKERS).find(|other| *other != index && lease(&self.workers[*other]) == own);
+        same.map_or(Ok(()), |other| Err(format!("I5: workers {index} and {other} hold one lease")))
     }
 
     async fn set(&self, change: &serde_json::Value) {
@@ -338,7 +434,8 @@ impl<'a> World<'a> {
             if let Some(name) = self.queue.pop_front() {
                 self.tokens += 1;
                 let token = format!("{}/{}", worker.holder.worker, self.tokens);
-                worker.attempts.push(Attempt { name, token, stage: Stage::Slot });
+                let request = self.request[name];
+                worker.attempts.push(Attempt { name, request, token, stage: Stage::Slot });
             }
         } else {
             // It goes on waiting; here, until the next poll.
@@ -346,7 +443,7 @@ impl<'a> World<'a> {
         }
     }
 
-    async fn renew(&mut self, index: usize) {
+    async fn renew(&mut self, index: usize) -> Result<(), String> {
         let now = self.clock(index);
         let has_work = !self.queue.is_empty();
         let worker = &mut self.workers[index];
@@ -365,12 +462,14 @@ impl<'a> World<'a> {
                 let grant = leases::grant(self.db, &worker.holder, &renewal, limiter::TTL).await.unwrap();
                 worker.lease = Some((grant.lease_id, self.now_ms));
                 worker.renewing = Some(Renewing::Executed(grant, sent_at));
+                self.each_has_its_own_lease(index)?;
             }
             Some(executed @ Renewing::Executed(..)) if worker.paused => worker.renewing = Some(executed),
             Some(Renewing::Executed(grant, sent_at)) => {
                 worker.capacity.granted(grant, sent_at, now, limiter::TTL);
             }
         }
+        Ok(())
     }
 
     async fn next(&mut self, index: usize, which: usize, fate: Fate) -> Result<(), String> {
@@ -381,24 +480,35 @@ impl<'a> World<'a> {
         }
         let at = which % count;
         let paused = self.workers[index].paused;
-        let Attempt { name, token, stage } = self.workers[index].attempts.remove(at);
-        let label = name.to_string();
+        let Attempt { name, request, token, stage } = self.workers[index].attempts.remove(at);
+        let (label, fingerprint, worker) =
+            (name.to_string(), request.to_string(), self.workers[index].holder.worker.clone());
+        let intent = Intent {
+            provider_key: KEY,
+            worker: &worker,
+            token: &token,
+            task_id: "task",
+            user_id: "user",
+            plan: "pro",
+            name: &label,
+            images: 1,
+            fingerprint: &fingerprint,
+            idempotency_key: None,
+            timeout: TIMEOUT,
+            max_billed_failures: MAX_BILLED_FAILURES,
+        };
+        let asked_for = GenerateOutput::Generated {
+            images: vec![],
+            request_id: Some(format!("{label}, request {request}")),
+        };
         let mut over = false;
         let stage = match stage {
             Stage::Asking { permit, asked_ms } => {
-                let intent = Intent {
-                    provider_key: KEY,
-                    token: &token,
-                    task_id: "task",
-                    name: &label,
-                    images: 1,
-                    idempotency_key: None,
-                    timeout: TIMEOUT,
-                };
                 let verdict = calls::begin(self.db, permit.lease_id, permit.version, &intent).await.unwrap();
-                if let Verdict::Go { call_id } = verdict {
-                    self.allowed.insert(call_id, self.now_ms);
-                    self.may_begin(name).await?;
+                if verdict == Verdict::Go {
+                    self.allowed.insert(token.clone(), self.now_ms);
+                    self.allowances[name] += 1;
+                    self.may_begin(name, request).await?;
                 }
                 Stage::Decided { permit, asked_ms, verdict }
             }
@@ -410,18 +520,24 @@ impl<'a> World<'a> {
             Stage::Decided { permit, asked_ms, verdict } => {
                 let capacity = &mut self.workers[index].capacity;
                 match verdict {
-                    Verdict::Go { call_id } if self.now_ms - asked_ms > SENT_WITHIN_MS => {
-                        self.allowed.remove(&call_id);
-                        Stage::Ending { permit, call_id, outcome: Outcome::Unsent }
+                    Verdict::Go if self.now_ms - asked_ms > SENT_WITHIN_MS => {
+                        self.allowed.remove(&token);
+                        Stage::Ending { permit, outcome: Outcome::Unsent }
                     }
-                    Verdict::Go { call_id } => {
-                        self.allowed.remove(&call_id);
-                        let ends_ms = self.arrives(name, call_id, fate)?;
-                        Stage::Sent { permit, call_id, fate, ends_ms }
+                    Verdict::Go => {
+                        self.allowed.remove(&token);
+                        let ends_ms = self.arrives(name, &token, fate)?;
+                        Stage::Sent { permit, fate, ends_ms }
                     }
-                    Verdict::Done(_) => {
+                    Verdict::Done(output) if output != asked_for => {
+                        return Err(format!("I19: call {name} of request {request} was given {output:?}"));
+                    }
+                    Verdict::Spent(_) if self.allowances[name] < MAX_BILLED_FAILURES => {
+                        return Err(format!("I8: call {name} is given up too early"));
+                    }
+                    Verdict::Done(_) | Verdict::Spent(_) => {
                         capacity.end(permit);
-                        self.done[name] = true;
+                        self.done[name] |= request == self.request[name];
                         over = true;
                         Stage::Slot
                     }
@@ -442,42 +558,47 @@ impl<'a> World<'a> {
                     Verdict::Stop(why) => return Err(why),
                 }
             }
-            Stage::Sent { permit, call_id, fate, ends_ms } => {
+            Stage::Sent { permit, fate, ends_ms } => {
                 let is_over = self.now_ms >= ends_ms;
                 let outcome = match fate {
-                    Fate::Refused(wait_ms) => Some(Outcome::Refused { wait: Duration::from_millis(wait_ms) }),
+                    Fate::Refused(wait_ms) => {
+                        Some(Outcome::Throttled { wait: Duration::from_millis(wait_ms) })
+                    }
                     Fate::Unavailable(wait_ms) => {
                         Some(Outcome::Unavailable { wait: wait_ms.map(Duration::from_millis) })
                     }
                     Fate::Unknown(_) => Some(Outcome::Ambiguous { may_run: true }),
                     Fate::Cut(_) if is_over => Some(Outcome::Ambiguous { may_run: false }),
-                    Fate::Answered(_) if is_over => Some(Outcome::Done {
-                        result: GenerateOutput::Generated { images: vec![], request_id: None },
-                        images_billed: 1,
-                        cost_usd: 1.0,
-                    }),
+                    Fate::Answered(_) if is_over => {
+                        Some(Outcome::Done { result: asked_for, images_billed: 1, cost_usd: 1.0 })
+                    }
                     Fate::Cut(_) | Fate::Answered(_) => None,
                 };
                 match outcome {
-                    Some(outcome) => Stage::Ending { permit, call_id, outcome },
-                    None => Stage::Sent { permit, call_id, fate, ends_ms },
+                    Some(outcome) => Stage::Ending { permit, outcome },
+                    None => Stage::Sent { permit, fate, ends_ms },
                 }
             }
-            Stage::Ending { permit, call_id, outcome } => {
-                let end = End { outcome, request_id: None, failure: None };
-                calls::end(self.db, call_id, &end).await.unwrap();
+            Stage::Ending { permit, outcome } => {
+                let end = End { outcome, request_id: None, failure: None, elapsed: Duration::from_secs(1) };
+                calls::end(self.db, permit.lease_id, &intent, &end).await.unwrap();
+                self.ended.insert(token.clone());
                 let capacity = &mut self.workers[index].capacity;
                 if end.outcome == (Outcome::Ambiguous { may_run: true }) {
                     capacity.give_up(permit);
                 } else {
                     capacity.end(permit);
                 }
-                if let Outcome::Refused { wait } = end.outcome {
+                if let Outcome::Throttled { wait } = end.outcome {
                     self.throttled_until_ms =
                         self.throttled_until_ms.max(self.now_ms + wait.as_millis() as u64);
                 }
                 if matches!(end.outcome, Outcome::Done { .. }) {
-                    self.done[name] = true;
+                    self.with_result.insert(token.clone());
+                    self.done[name] |= request == self.request[name];
+                    if request != self.request[name] {
+                        self.queue.push_back(name);
+                    }
                 } else if let Outcome::Unavailable { wait: Some(wait) } = end.outcome {
                     // Tried again at once: whether it may be is for the database to say.
                     self.later_ms[name] = self.now_ms + wait.as_millis() as u64;
@@ -494,13 +615,13 @@ impl<'a> World<'a> {
             capacity.leave_slot();
             capacity.put_slot();
         } else {
-            self.workers[index].attempts.insert(at, Attempt { name, token, stage });
+            self.workers[index].attempts.insert(at, Attempt { name, request, token, stage });
         }
         Ok(())
     }
 
     /// The database has just allowed a call.
-    async fn may_begin(&self, name: usize) -> Result<(), String> {
+    async fn may_begin(&self, name: usize, request: u32) -> Result<(), String> {
         let lives = |worker: &Worker, permit: Permit| {
             worker.lease.is_some_and(|(lease_id, since_ms)| {
                 lease_id == permit.lease_id && self.now_ms - since_ms < limiter::TTL.as_millis() as u64
@@ -509,6 +630,8 @@ impl<'a> World<'a> {
         let runs = self.workers.iter().any(|worker| {
             worker.attempts.iter().any(|attempt| {
                 attempt.name == name
+                    && attempt.request == request
+                    && !self.vanished.contains_key(&attempt.token)
                     && matches!(attempt.stage, Stage::Sent { permit, .. } if lives(worker, permit))
             })
         });
@@ -517,6 +640,9 @@ impl<'a> World<'a> {
         }
         if self.paused {
             return Err("a call began while the key was paused".into());
+        }
+        if self.now_ms < self.forgotten_until_ms {
+            return Ok(());
         }
         if self.now_ms < self.throttled_until_ms {
             return Err("I7: a call began before the provider's Retry-After was over".into());
@@ -545,32 +671,41 @@ impl<'a> World<'a> {
                        WHERE runs_until > darkroom_now()))::text AS text";
         let row = self.db.query_one_raw(Statement::from_string(self.db.get_database_backend(), sql)).await;
         let text: String = row.unwrap().unwrap().try_get("", "text").unwrap();
-        let at_the_provider: Vec<&i64> = self.provider.keys().collect();
+        let at_the_provider: Vec<&String> = self.provider.keys().collect();
         format!("; at the provider {at_the_provider:?}, allowed {:?}; {text}", self.allowed)
     }
 
     /// A call arrives at the provider; when it ends there.
-    fn arrives(&mut self, name: usize, call_id: i64, fate: Fate) -> Result<u64, String> {
+    fn arrives(&mut self, name: usize, token: &str, fate: Fate) -> Result<u64, String> {
         self.sends_ms.push(self.now_ms);
         if let Some(rate) = self.rate {
             // Where a rate was set while calls ran, it holds from then on.
             let since = self.now_ms.saturating_sub(59_999).max(self.rate_since_ms + SENT_WITHIN_MS);
             let sent = self.sends_ms.iter().filter(|sent| **sent >= since).count();
-            if sent > rate as usize {
+            if sent > rate as usize && self.now_ms >= self.forgotten_until_ms {
                 return Err(format!("I6: {sent} calls sent within a minute, {rate} allowed"));
             }
         }
         let (Fate::Answered(ms) | Fate::Unknown(ms) | Fate::Cut(ms)) = fate else { return Ok(self.now_ms) };
         let ends_ms = self.now_ms + ms;
-        self.provider.insert(call_id, Running { ends_ms });
-        self.billed.entry(name).or_default().push(call_id);
+        let billed = self.billed.entry(name).or_default();
+        let in_vain = billed
+            .iter()
+            .filter(|call| !self.with_result.contains(*call) && !self.vanished.contains_key(*call));
+        if in_vain.count() >= MAX_BILLED_FAILURES as usize {
+            return Err(format!(
+                "I18: call {name} is made though {MAX_BILLED_FAILURES} may have been billed in vain"
+            ));
+        }
+        billed.push(token.to_owned());
+        self.provider.insert(token.to_owned(), Running { ends_ms });
         Ok(ends_ms)
     }
 
     async fn round(&mut self, fate: Fate) -> Result<(), String> {
         for worker in 0..WORKERS {
             for _ in 0..3 {
-                self.renew(worker).await;
+                self.renew(worker).await?;
             }
             self.poll(worker);
             for call in (0..self.workers[worker].attempts.len()).rev() {
@@ -599,48 +734,48 @@ impl<'a> World<'a> {
 
     /// Each billed call has its row, which says so or that nobody knows; and nothing else is called done.
     async fn is_the_bill(&self) -> Result<(), String> {
-        let statement =
-            "SELECT call_id, name, state, lost_at IS NOT NULL AS lost FROM calls ORDER BY call_id";
+        let statement = "SELECT token, name, state, lost_at IS NOT NULL AS lost FROM calls ORDER BY call_id";
         let rows = self
             .db
             .query_all_raw(Statement::from_string(self.db.get_database_backend(), statement))
             .await
             .unwrap();
-        let mut states: BTreeMap<i64, String> = BTreeMap::new();
+        let mut states: BTreeMap<String, String> = BTreeMap::new();
         let mut lost: BTreeMap<usize, usize> = BTreeMap::new();
         for row in rows {
-            let (call_id, name): (i64, String) =
-                (row.try_get("", "call_id").unwrap(), row.try_get("", "name").unwrap());
+            let (token, name): (String, String) =
+                (row.try_get("", "token").unwrap(), row.try_get("", "name").unwrap());
             let (state, is_lost): (String, bool) =
                 (row.try_get("", "state").unwrap(), row.try_get("", "lost").unwrap());
-            states.insert(call_id, state);
+            // Of an execution that began again after it had not sent, the last row counts.
+            states.insert(token, state);
             *lost.entry(name.parse().unwrap()).or_default() += usize::from(is_lost);
         }
         for (name, calls) in &self.billed {
             let recorded = lost.get(name).copied().unwrap_or_default();
-            if calls.len() > 1 + recorded {
+            let forgotten = self.vanished.values().filter(|vanished| *vanished == name).count();
+            if calls.len() > 1 + recorded + forgotten {
                 return Err(format!(
                     "I4: call {name} was paid {} times, {recorded} losses are recorded",
                     calls.len()
                 ));
             }
-            for call_id in calls {
+            for call in calls {
+                // Neither the database nor its worker was there to tell.
+                if self.vanished.contains_key(call) && !self.ended.contains(call) {
+                    continue;
+                }
                 if !states
-                    .get(call_id)
+                    .get(call)
                     .is_some_and(|state| ["done", "ambiguous", "open"].contains(&state.as_str()))
                 {
-                    return Err(format!(
-                        "I4: call {call_id} was billed, its row says {:?}",
-                        states.get(call_id)
-                    ));
+                    return Err(format!("I4: call {call} was billed, its row says {:?}", states.get(call)));
                 }
             }
         }
-        let billed = |call_id: &i64| self.billed.values().flatten().any(|billed| billed == call_id);
-        match states.iter().find(|(call_id, state)| *state == "done" && !billed(call_id)) {
-            Some((call_id, _)) => {
-                Err(format!("I4: call {call_id} is done in the ledger, and was not billed"))
-            }
+        let billed = |call: &String| self.billed.values().flatten().any(|billed| billed == call);
+        match states.iter().find(|(call, state)| *state == "done" && !billed(call)) {
+            Some((call, _)) => Err(format!("I4: call {call} is done in the ledger, and was not billed")),
             None => Ok(()),
         }
     }

@@ -127,11 +127,12 @@ fn every_branch_of_the_workflow_is_covered() {
     insta::assert_snapshot!(seen.into_iter().collect::<Vec<_>>().join("\n"));
 }
 
-const REASONS: [MissingReason; 5] = [
+const REASONS: [MissingReason; 6] = [
     MissingReason::Rejected,
     MissingReason::ShortAnswer,
     MissingReason::Gone,
     MissingReason::Cancelled,
+    MissingReason::Ambiguous,
     MissingReason::Failed,
 ];
 const ENDS: [TaskState; 4] =
@@ -145,6 +146,7 @@ const _: fn(MissingReason, TaskState, Transferred, GenerateOutput, PrepareOutput
             | MissingReason::ShortAnswer
             | MissingReason::Gone
             | MissingReason::Cancelled
+            | MissingReason::Ambiguous
             | MissingReason::Failed => {}
         }
         match state {

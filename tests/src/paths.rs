@@ -78,10 +78,10 @@ paths! {
         ended_with(Rule::new(Fault::ModerationBlocked).prompt("Retouch"), &task).await
     }
     dead_url, "an image made again alone", |task| {
-        ended_with(Rule::new(Fault::DownloadStatus { status: 404 }).image(1).times(1), &task).await
+        ended_with(Rule::new(Fault::DownloadStatus { status: 410 }).image(1).times(1), &task).await
     }
     dead_urls, "files that are dead each time, and giving up", |task| {
-        ended_with(Rule::new(Fault::DownloadStatus { status: 404 }), &task).await
+        ended_with(Rule::new(Fault::DownloadStatus { status: 410 }), &task).await
     }
     failed_download, "a transfer that is tried again", |task| {
         ended_with(Rule::new(Fault::DownloadStatus { status: 500 }).times(2), &task).await
@@ -98,7 +98,21 @@ paths! {
         ended(&stack, &task).await
     }
     batch_failed, "a batch that fails beside one that is made", |task| {
-        ended_with(Rule::new(Fault::MalformedJson).prompt("unlucky"), &task.prompts(["a garden", "unlucky"])).await
+        let fault = Fault::Status { status: 400, retry_after_s: None };
+        ended_with(Rule::new(fault).prompt("unlucky"), &task.prompts(["a garden", "unlucky"])).await
+    }
+    batch_spent, "a batch whose calls may all have been billed, beside one that is made", |task| {
+        ended_with(Rule::new(Fault::CutBody).prompt("unlucky"), &task.prompts(["a garden", "unlucky"])).await
+    }
+    one_image_a_call, "a batch that takes a call an image", |task| {
+        ended_with(Rule::new(Fault::ShortAnswer { images: 1 }), &task.plan("start")).await
+    }
+    reset, "a task that had ended, run again after a reset", |task| {
+        let stack = Stack::start().await;
+        let task = stack.begin(&task).await;
+        stack.result(&task).await.unwrap();
+        stack.reset(&task).await;
+        stack.history(&task).await
     }
     no_plan, "input that prepare refuses", |task| { ended(&Stack::start().await, &task.plan("gold")).await }
     bad_form, "input that the workflow itself refuses", |task| {

@@ -20,8 +20,8 @@ pub struct Servers {
     /// Temporal.
     pub temporal: Temporal,
     next: AtomicUsize,
-    #[expect(dead_code, reason = "holds the folder")]
-    folder: Folder,
+    /// Where their data lies.
+    pub folder: Folder,
 }
 
 static SHARED: OnceCell<Servers> = OnceCell::const_new();

@@ -11,12 +11,14 @@ use client::{Client, Task};
 use futures::StreamExt;
 use sandbox::{Folder, ObjectStore, Provider};
 use temporalio_client::errors::WorkflowGetResultError;
+use temporalio_client::tonic;
 use temporalio_client::{UntypedWorkflow, WorkflowHandle, WorkflowStartOptions};
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::error::IncomingError;
-use temporalio_common::protos::temporal::api::common::v1::Payload;
+use temporalio_common::protos::temporal::api::common::v1::{Payload, WorkflowExecution};
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
+use temporalio_common::protos::temporal::api::workflowservice::v1::ResetWorkflowExecutionRequest;
 use worker::Config;
 use workflows::types::{GenerateImagesOutput, Progress};
 
@@ -146,6 +148,25 @@ impl Stack {
         let id = workflows::keys::workflow_id(task.task_id());
         let handle = self.temporal.get_workflow_handle::<workflows::GenerateImages>(id);
         handle.fetch_history(Default::default()).into_events().await.unwrap()
+    }
+
+    /// Resets a task's workflow to its first workflow task, as the web UI does, and waits for the new run's end.
+    pub async fn reset(&self, task: &Task) {
+        let id = workflows::keys::workflow_id(task.task_id());
+        let events = self.history(task).await;
+        let first = events.iter().find(|event| event.event_type() == EventType::WorkflowTaskCompleted);
+        let request = ResetWorkflowExecutionRequest {
+            namespace: self.config.temporal.namespace.clone(),
+            workflow_execution: Some(WorkflowExecution { workflow_id: id.clone(), run_id: String::new() }),
+            reason: "test".into(),
+            workflow_task_finish_event_id: first.expect("a workflow task").event_id,
+            request_id: "reset".into(),
+            ..Default::default()
+        };
+        let mut service = self.temporal.connection().workflow_service();
+        service.reset_workflow_execution(tonic::Request::new(request)).await.unwrap();
+        let handle = self.temporal.get_workflow_handle::<workflows::GenerateImages>(id);
+        tokio::time::timeout(PATIENCE, handle.get_result(Default::default())).await.unwrap().unwrap();
     }
 
     /// Its activities that are not done: id, attempt and last failure.

@@ -76,8 +76,8 @@ impl GenerateImages {
                 return close(output, failure);
             }
             Err(_) if ctx.cancellation_token().is_cancelled() => {
-                let ending = Ending::before_it_began(request);
-                return end(ctx, &detached, None, ending).await;
+                let ending = Ending::before_it_began(&request);
+                return end(ctx, &detached, None, request, ending).await;
             }
             Err(error) => {
                 let failure = outcome::failure(&error);
@@ -109,7 +109,7 @@ impl GenerateImages {
             Err(why) => outcome::nothing(&task, &batches, why, ctx.cancellation_token().is_cancelled()),
         };
         let priority = options::priority(&task.prepared.plan, &task.request.user_id);
-        end(ctx, &task.detached, Some(priority), ending).await
+        end(ctx, &task.detached, Some(priority), task.request.clone(), ending).await
     }
 
     /// How far the task is, with each image's state; usable while it runs and after.
@@ -129,20 +129,27 @@ async fn beautify(ctx: &WorkflowContext<GenerateImages>, task: &Task) -> Result<
     }
 }
 
-/// Records how the task ended and closes the workflow accordingly.
+/// Records how the task ended and closes the workflow accordingly: as its row says, where that was final before.
 async fn end(
     ctx: &WorkflowContext<GenerateImages>,
     detached: &WorkflowCancellationToken,
     priority: Option<temporalio_common::Priority>,
+    request: GenerateImagesInput,
     ending: Ending,
 ) -> WorkflowResult<GenerateImagesOutput> {
     enter(ctx, Stage::Insert);
-    let Ending { output, failure, request } = ending;
+    let Ending { output, failure } = ending;
     let options = options::insert(priority, detached, format!("insert {} rows", output.images.len()));
     let input = InsertInput { output: output.clone(), failure: failure.clone(), request };
-    ctx.execute_activity(Steps::insert, input, options).await?;
+    let inserted = ctx.execute_activity(Steps::insert, input, options).await?;
     enter(ctx, Stage::Done);
-    close(output, failure)
+    match inserted.recorded {
+        Some(recorded) => {
+            note(ctx, |progress| progress::finished(progress, &recorded.output));
+            close(recorded.output, recorded.failure)
+        }
+        None => close(output, failure),
+    }
 }
 
 /// Closes the workflow as the task ended: completed, canceled or failed.

@@ -58,6 +58,8 @@ fn plainly(error: &str) -> String {
 pub(crate) const MAX_PROMPT_CHARS: usize = 32_000;
 /// Prompts a task may have.
 pub(crate) const MAX_PROMPTS: usize = 1_000;
+/// Bytes of all prompts as JSON: they are in the history several times, and Temporal takes 2 MB at a time.
+pub(crate) const MAX_PROMPTS_BYTES: usize = 1_000_000;
 /// Bytes of a task id, and of a user id (which is Temporal's limit for a fairness key).
 pub(crate) const MAX_ID_BYTES: usize = 64;
 /// Bytes of the photo's URL or object key (S3's limit for a key; enough for a signed URL's path and query).
@@ -127,6 +129,10 @@ impl GenerateImagesInput {
         }
         if prompts.len() > MAX_PROMPTS {
             return Err(format!("prompts has {} entries: {MAX_PROMPTS} at most", prompts.len()));
+        }
+        let bytes = serde_json::to_string(&prompts).map_or(usize::MAX, |json| json.len());
+        if bytes > MAX_PROMPTS_BYTES {
+            return Err(format!("prompts have {bytes} bytes as JSON: {MAX_PROMPTS_BYTES} at most"));
         }
         for (position, prompt) in prompts.iter().enumerate() {
             let field = if self.prompt.is_some() { "prompt".into() } else { format!("prompts[{position}]") };

@@ -45,9 +45,23 @@ pub fn staging_prefix(task_id: &str) -> String {
     format!("staging/{task_id}/")
 }
 
-/// Image `position` (from 0) of the answer to one call, where the provider answers with bytes.
-pub fn staged(task_id: &str, call: &str, position: usize) -> String {
-    format!("staging/{task_id}/{call}/{position}")
+/// Image `position` (from 0) of the answer to one call, where the provider answers with bytes. `attempt` names the call as it was made once:
+/// one that is made again writes elsewhere.
+pub fn staged(task_id: &str, call: &str, attempt: &str, position: usize) -> String {
+    format!("staging/{task_id}/{call}/{attempt}/{position}")
+}
+
+/// Idempotency key of a call: the same for every attempt at it, and for no other call and no other request.
+pub fn idempotency(task_id: &str, call: &str, fingerprint: &str) -> String {
+    format!("{task_id}/{call}/{}", fingerprint.get(..16).unwrap_or(fingerprint))
+}
+
+/// The task and the call of an idempotency key: `order-1/3.2`.
+pub fn task_and_call(idempotency_key: &str) -> &str {
+    match idempotency_key.match_indices('/').nth(1) {
+        Some((end, _)) => &idempotency_key[..end],
+        None => idempotency_key,
+    }
 }
 
 /// Name of one provider call within its task, such as `3` or, for the second call of the same batch, `3.2`.

@@ -132,6 +132,8 @@ pub enum MissingReason {
     Gone,
     /// The task was cancelled first.
     Cancelled,
+    /// Each of its calls may have been billed, and none gave a result: it isn't asked for again.
+    Ambiguous,
     /// Its batch failed for good; the message says how.
     Failed,
 }
@@ -190,6 +192,10 @@ pub struct Prepared {
 pub struct BeautifyInput {
     /// The task.
     pub task_id: String,
+    /// The task's user.
+    pub user_id: String,
+    /// The name of the task's plan.
+    pub plan: String,
     /// Which call for it: 1, or more when an earlier one left no image.
     pub part: u32,
     /// Object key of the photo to retouch.
@@ -201,6 +207,10 @@ pub struct BeautifyInput {
 pub struct GenerateInput {
     /// The task.
     pub task_id: String,
+    /// The task's user.
+    pub user_id: String,
+    /// The name of the task's plan.
+    pub plan: String,
     /// Number of the batch, from 1.
     pub batch: u32,
     /// Which call for this batch: 1, or more when an earlier one left images missing.
@@ -296,9 +306,8 @@ pub struct InsertInput {
     /// Why the task failed, where its state is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<TaskFailure>,
-    /// What was asked, where the task ended before it was given a row.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request: Option<GenerateImagesInput>,
+    /// What was asked: the task's row is made again where it is gone.
+    pub request: GenerateImagesInput,
 }
 
 /// Why a task failed.
@@ -311,10 +320,23 @@ pub struct TaskFailure {
 }
 
 /// Output of `insert`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InsertOutput {
     /// How many image rows the task has now; 0 also where it was cancelled before it had a row of its own.
     pub rows: u32,
+    /// How the task's row says that it ended, where that was recorded before and differs: as after a reset of a task that had ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<TaskEnd>,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskEnd {
+    /// The result.
+    pub output: GenerateImagesOutput,
+    /// Why it failed, where its state is `failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<TaskFailure>,
 }
 
 /// Answer of the query `progress`.

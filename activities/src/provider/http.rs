@@ -95,7 +95,7 @@ impl Provider {
 
     /// Body of `POST /images/edits`.
     fn form(&self, call: &Call<'_>) -> Result<Form, Error> {
-        let ReferenceImage { content_type, encoded } = call.reference;
+        let ReferenceImage { content_type, encoded, .. } = call.reference;
         let name = format!("reference.{}", content_type.trim_start_matches("image/"));
         let image = Part::stream_with_length(encoded.clone(), encoded.len() as u64)
             .file_name(name)

@@ -49,7 +49,7 @@ impl Generation<'_> {
         // An object of strings and a number always serializes, and ends with a brace.
         let mut head = serde_json::to_string(self).unwrap_or_default();
         head.pop();
-        let ReferenceImage { content_type, encoded } = reference;
+        let ReferenceImage { content_type, encoded, .. } = reference;
         head.push_str(&format!(r#","image":["data:{content_type};base64,"#));
         let parts = [Bytes::from(head), encoded.clone(), Bytes::from_static(br#""]}"#)];
         let length = parts.iter().map(Bytes::len).sum();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use sandbox::{Call, Meter};
+use workflows::keys;
 
 use crate::timeline::{Interval, Timeline};
 
@@ -57,7 +58,8 @@ pub(crate) fn read(
                 call.ended_ms.map_or(from_ms + call_ms, |ended_ms| clock.provider_ms(ended_ms as f64));
             seen.calls.push(Interval { from_ms, to_ms });
         }
-        if let Some(key) = call.idempotency_key.as_deref().filter(|_| call.accepted || call.replayed) {
+        let key = call.idempotency_key.as_deref().map(keys::task_and_call);
+        if let Some(key) = key.filter(|_| call.accepted || call.replayed) {
             let task = key.split('/').next().unwrap_or(key);
             seen.first_call_ms.entry(task.to_owned()).or_insert(from_ms);
             by_key.entry(key).or_default().push(call);

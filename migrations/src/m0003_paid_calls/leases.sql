@@ -32,6 +32,10 @@ BEGIN
     END IF;
     t := darkroom_now();
 
+    -- After a failover to a replica that lacks the last commits, an id may be another worker's.
+    IF NOT EXISTS (SELECT FROM leases l WHERE l.lease_id = p_lease AND l.worker = p_worker) THEN
+        p_lease := NULL;
+    END IF;
     -- Others whose time is over lose their leases. FOR UPDATE waits for a `begin_call` under way and keeps out later ones, so that the
     -- count below sees every call that was begun under them.
     PERFORM FROM leases l
@@ -44,7 +48,7 @@ BEGIN
     DELETE FROM leases l WHERE l.provider_key = p_key AND l.ended_at < t - interval '1 hour';
 
     SELECT * INTO own FROM leases l
-     WHERE l.lease_id = p_lease AND l.ended_at IS NULL FOR NO KEY UPDATE;
+     WHERE l.lease_id = p_lease AND l.worker = p_worker AND l.ended_at IS NULL FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         INSERT INTO leases (provider_key, worker, host, pid, most, begun_at, seen_at, expires_at)
         VALUES (p_key, p_worker, p_host, p_pid, p_most, t, t, t + p_ttl_ms * interval '1 ms')
@@ -108,13 +112,13 @@ BEGIN
 END $$;
 
 -- A worker that stops gives its lease back.
-CREATE FUNCTION release_lease(p_lease bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION release_lease(p_lease bigint, p_worker text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     key text;
 BEGIN
-    SELECT provider_key INTO key FROM leases WHERE lease_id = p_lease;
+    SELECT provider_key INTO key FROM leases WHERE lease_id = p_lease AND worker = p_worker;
     PERFORM FROM provider_keys WHERE provider_key = key FOR NO KEY UPDATE;
-    PERFORM FROM leases WHERE lease_id = p_lease FOR UPDATE;
-    UPDATE leases SET ended_at = darkroom_now() WHERE lease_id = p_lease AND ended_at IS NULL;
+    PERFORM FROM leases WHERE lease_id = p_lease AND worker = p_worker FOR UPDATE;
+    UPDATE leases SET ended_at = darkroom_now() WHERE lease_id = p_lease AND worker = p_worker AND ended_at IS NULL;
     PERFORM pg_notify('darkroom_limits', key);
 END $$;

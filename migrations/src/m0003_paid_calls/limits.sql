@@ -140,6 +140,28 @@ BEGIN
     END IF;
 END $$;
 
+-- The provider refuses the account: the key stops, and one call tries again every 30 s.
+CREATE FUNCTION note_refused(p_key text, p_why text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    t timestamptz := darkroom_now();
+BEGIN
+    UPDATE provider_keys
+       SET refused = p_why, failing = greatest(failing, 5), failing_at = t, version = version + (failing < 5)::integer,
+           throttled_until = greatest(throttled_until, t + interval '30 s')
+     WHERE provider_key = p_key;
+    PERFORM pg_notify('darkroom_limits', p_key);
+END $$;
+
+-- A call succeeded: a key that was stopped goes on, where the call began after that.
+CREATE FUNCTION note_success(p_key text, p_begun_at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE provider_keys SET failing = 0, refused = NULL
+     WHERE provider_key = p_key AND failing > 0 AND (failing < 5 OR p_begun_at > failing_at);
+    IF FOUND THEN
+        PERFORM pg_notify('darkroom_limits', p_key);
+    END IF;
+END $$;
+
 -- Raises the limit, where work waits for it and what is allowed has proven good: as many calls as the limit began after its last change
 -- and succeeded. Steps double; after a raise that was refused, the next waits for 150 successes, and for 20 times what the refusal cost.
 CREATE FUNCTION raise_limit(p_key text) RETURNS boolean LANGUAGE plpgsql AS $$

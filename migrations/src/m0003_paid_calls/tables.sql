@@ -17,6 +17,7 @@ CREATE TABLE provider_keys (
     grown_at          timestamptz,
     failing           integer NOT NULL DEFAULT 0,
     failing_at        timestamptz,
+    refused           text,
     version           bigint NOT NULL DEFAULT 1,
     CHECK ((ceiling IS NULL) = (calls_at_once IS NULL)),
     CHECK (calls_at_once <= ceiling)
@@ -29,6 +30,7 @@ COMMENT ON COLUMN provider_keys.throttled_until IS 'Nobody calls before this: th
 COMMENT ON COLUMN provider_keys.known_good IS 'The limit before it was last raised, while the raise is on trial.';
 COMMENT ON COLUMN provider_keys.cautious IS 'The last raise was refused: the next waits for 150 calls that succeed.';
 COMMENT ON COLUMN provider_keys.failing IS 'Incidents of unavailability since the last success; from 5 on, one call at a time tries again.';
+COMMENT ON COLUMN provider_keys.refused IS 'Why the provider refuses the account, in its words; NULL: it doesn''t. One call every 30 s tries again.';
 COMMENT ON COLUMN provider_keys.version IS 'Counts what lowers the limit: a worker that knows an older one asks again before it calls.';
 
 CREATE TABLE limit_changes (
@@ -77,9 +79,10 @@ CREATE TABLE calls (
     plan            text NOT NULL,
     name            text NOT NULL,
     images_asked    integer NOT NULL CHECK (images_asked > 0),
+    fingerprint     text NOT NULL,
     idempotency_key text,
     state           text NOT NULL DEFAULT 'open'
-                    CHECK (state IN ('open', 'done', 'rejected', 'failed', 'ambiguous', 'lost', 'unsent')),
+                    CHECK (state IN ('open', 'done', 'rejected', 'failed', 'ambiguous', 'settled', 'lost', 'unsent')),
     begun_at        timestamptz NOT NULL,
     runs_until      timestamptz NOT NULL,
     ended_at        timestamptz,
@@ -92,15 +95,17 @@ CREATE TABLE calls (
     wait_ms         integer,
     result          jsonb
 );
-CREATE UNIQUE INDEX calls_open ON calls (task_id, name) WHERE state = 'open';
+CREATE UNIQUE INDEX calls_open ON calls (task_id, name, fingerprint) WHERE state = 'open';
+CREATE INDEX calls_by_token ON calls (token);
 CREATE INDEX calls_of_task ON calls (task_id, name);
 CREATE INDEX calls_of_key ON calls (provider_key, begun_at);
 CREATE INDEX calls_that_may_run ON calls (provider_key, runs_until) WHERE state IN ('open', 'ambiguous');
 COMMENT ON TABLE calls IS 'The ledger: one row per paid call, from before it is sent.';
-COMMENT ON COLUMN calls.token IS 'Which execution of the activity began it.';
+COMMENT ON COLUMN calls.token IS 'Which execution of the activity began it: the call''s own id, made up by its worker, and never given again.';
 COMMENT ON COLUMN calls.name IS 'The call''s name within its task: beautify, 3, 3.2.';
+COMMENT ON COLUMN calls.fingerprint IS 'SHA-256 of all that was asked for: only the same request gets the result.';
 COMMENT ON COLUMN calls.idempotency_key IS 'What a repeated call is known by, where the provider honours one.';
-COMMENT ON COLUMN calls.state IS 'open; done; rejected by moderation; failed: not billed; ambiguous: nobody knows; lost: billed, as a rule, but of no use; unsent.';
+COMMENT ON COLUMN calls.state IS 'open; done; rejected by moderation; failed: not billed; ambiguous: nobody knows; settled: was ambiguous, and a later call was answered under its idempotency key; lost: billed, as a rule, but of no use; unsent.';
 COMMENT ON COLUMN calls.runs_until IS 'Until when the provider may be working on it; past, once it has answered.';
 COMMENT ON COLUMN calls.lost_at IS 'When it was given up for lost: repeated, though nobody knows whether it was billed.';
 COMMENT ON COLUMN calls.wait_ms IS 'How long the provider asked to wait, after a call that failed.';

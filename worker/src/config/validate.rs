@@ -69,6 +69,13 @@ impl Config {
             "is not a header's name",
             "Idempotency-Key, or nothing",
         );
+        checks.that(
+            !provider.honours_idempotency || !header.is_empty(),
+            "provider.idempotency_header",
+            "is empty, but provider.honours_idempotency says that the provider knows a repeated call by one",
+            "Idempotency-Key, or provider.honours_idempotency to false",
+        );
+        checks.within("provider.max_billed_failures", provider.max_billed_failures.into(), 1..=1_000);
         let key = provider.api_key.expose_secret().trim();
         checks.that(
             key.bytes().all(|byte| (0x21..0x7f).contains(&byte)),

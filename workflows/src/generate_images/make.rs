@@ -8,13 +8,14 @@ use crate::activities::Steps;
 use crate::failure::FailureKind;
 use crate::plan::Batch;
 use crate::types::{
-    BeautifyInput, GenerateInput, GenerateOutput, MissingReason, StoredObject, TaskFailure, Transfer,
-    TransferInput, Transferred,
+    BeautifyInput, GenerateImagesInput, GenerateInput, GenerateOutput, MissingReason, StoredObject,
+    TaskFailure, Transfer, TransferInput, Transferred,
 };
 use crate::{keys, options};
 
-/// Paid calls for one batch, at most: one, and further ones for images that a short answer or a dead file left missing.
-const MAX_PARTS: u32 = 4;
+/// Paid calls for one batch that bring no image, at most. A call that brings one is followed by another for what is still missing: a provider
+/// may give one image a call, whatever it is asked for.
+const MAX_FRUITLESS_CALLS: u32 = 4;
 
 /// What is to be made.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +50,9 @@ pub(super) async fn make(ctx: &WorkflowContext<GenerateImages>, task: &Task, wor
     let mut open: Vec<usize> = (0..work.images()).collect();
     let mut stored = Vec::new();
     let mut stopped = None;
-    for part in 1..=MAX_PARTS {
+    let mut fruitless_calls = 0;
+    for part in 1.. {
+        let stored_before = stored.len();
         match make_part(ctx, task, work, part, &mut open, &mut stored).await {
             Ok(short) => stopped = short,
             Err(for_good) => {
@@ -63,6 +66,10 @@ pub(super) async fn make(ctx: &WorkflowContext<GenerateImages>, task: &Task, wor
         }
         if ctx.cancellation_token().is_cancelled() {
             stopped = Some(Stopped::cancelled());
+            break;
+        }
+        fruitless_calls += u32::from(stored.len() == stored_before);
+        if fruitless_calls == MAX_FRUITLESS_CALLS {
             break;
         }
     }
@@ -154,13 +161,19 @@ impl Work<'_> {
         images: u32,
     ) -> Result<GenerateOutput, ActivityExecutionError> {
         let (common, route, cancellable) = (task.common(ctx), &task.prepared.route, &task.cancellable);
-        let task_id = task.request.task_id.clone();
+        let GenerateImagesInput { task_id, user_id, plan, .. } = task.request.clone();
         let again = if part == 1 { String::new() } else { format!(" · call {part}") };
         match *self {
             Work::Beautify => {
                 let summary = format!("beautify · retouch the photo{again}");
                 let options = options::paid_call(common, route, cancellable, self.name(part), summary);
-                let input = BeautifyInput { task_id, part, photo_key: task.prepared.photo_key.clone() };
+                let input = BeautifyInput {
+                    task_id,
+                    user_id,
+                    plan,
+                    part,
+                    photo_key: task.prepared.photo_key.clone(),
+                };
                 ctx.execute_activity(Steps::beautify, input, options).await
             }
             Work::Batch { batch, total, prompt, reference_key } => {
@@ -169,6 +182,8 @@ impl Work<'_> {
                 let options = options::paid_call(common, route, cancellable, id, summary);
                 let input = GenerateInput {
                     task_id,
+                    user_id,
+                    plan,
                     batch: batch.number,
                     part,
                     images,
@@ -222,7 +237,9 @@ impl Stopped {
             return Self::cancelled();
         }
         let failure = outcome::failure(error);
-        Self { reason: MissingReason::Failed, message: failure.message.clone(), failure: Some(failure) }
+        let ambiguous = failure.kind == FailureKind::Ambiguous;
+        let reason = if ambiguous { MissingReason::Ambiguous } else { MissingReason::Failed };
+        Self { reason, message: failure.message.clone(), failure: Some(failure) }
     }
 
     fn cancelled() -> Self {

@@ -17,14 +17,12 @@ pub(super) struct Ending {
     pub(super) output: GenerateImagesOutput,
     /// Why, where the state is `failed`.
     pub(super) failure: Option<TaskFailure>,
-    /// What was asked, where it may have no row.
-    pub(super) request: Option<GenerateImagesInput>,
 }
 
 impl Ending {
     /// Cancelled while `prepare` was at it: nothing was planned, nothing is missing. Its row says so, lest an attempt at `prepare`
     /// that was paused give it one that says it runs.
-    pub(super) fn before_it_began(request: GenerateImagesInput) -> Self {
+    pub(super) fn before_it_began(request: &GenerateImagesInput) -> Self {
         let output = GenerateImagesOutput {
             task_id: request.task_id.clone(),
             state: TaskState::Cancelled,
@@ -32,7 +30,7 @@ impl Ending {
             images: Vec::new(),
             missing: Vec::new(),
         };
-        Self { output, failure: None, request: Some(request) }
+        Self { output, failure: None }
     }
 }
 
@@ -97,7 +95,7 @@ fn conclude(
     let task_id = task.request.task_id.clone();
     let images_planned = task.prepared.plan.images;
     let output = GenerateImagesOutput { task_id, state, images_planned, images, missing };
-    Ending { output, failure, request: None }
+    Ending { output, failure }
 }
 
 fn missed(batch: &Batch, position: u32, why: &Stopped) -> MissingImage {

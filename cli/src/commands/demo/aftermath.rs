@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sandbox::{Call, Meter};
+use workflows::keys;
 
 use super::kill::Kill;
 
@@ -138,7 +139,7 @@ impl Aftermath {
 
 /// A call without a key has no name: all such calls count as the same, which no check lets pass.
 fn name(call: &Call) -> &str {
-    call.idempotency_key.as_deref().unwrap_or("a call without a key")
+    keys::task_and_call(call.idempotency_key.as_deref().unwrap_or("a call without a key"))
 }
 
 #[cfg(test)]

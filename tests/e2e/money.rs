@@ -1,0 +1,179 @@
+//! Paid calls are counted, and their results are given only to the request that they were made for.
+
+use std::collections::BTreeMap;
+
+use client::Error;
+use sandbox::{Fault, Rule};
+use sea_orm::{ConnectionTrait, Statement};
+use temporalio_client::WorkflowTerminateOptions;
+use tests::{GivenTask, Outcome, Stack, a_task};
+use workflows::failure::FailureKind;
+use workflows::keys;
+use workflows::types::{MissingReason, TaskState};
+
+fn completed(images: usize, billed: u64) -> Outcome {
+    Outcome {
+        state: Some(TaskState::Completed),
+        rows: images,
+        objects: images,
+        missing: vec![],
+        images_billed: billed,
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_may_have_been_billed_each_time_is_made_five_times_and_no_more() {
+    let faults = [Fault::CutBody, Fault::ResetAfterBilling, Fault::MalformedJson];
+    for fault in faults {
+        let stack = Stack::start().await;
+        stack.provider.faults().add(Rule::new(fault.clone()).prompt("in a garden"));
+        let task = a_task();
+
+        let ended = stack.result(&stack.begin(&task).await).await;
+
+        let Err(Error::Failed { failure, .. }) = ended else { panic!("{fault:?}: {ended:?}") };
+        assert_eq!(failure.kind, FailureKind::Ambiguous, "{fault:?}");
+        assert!(failure.message.contains("made 5 times without a result"), "{}", failure.message);
+        let expected = Outcome {
+            state: Some(TaskState::Failed),
+            rows: 0,
+            objects: 0,
+            missing: vec![(MissingReason::Ambiguous, 2)],
+            images_billed: 1 + 5 * 2,
+        };
+        assert_eq!(stack.outcome(&task).await, expected, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_gives_one_image_a_call_fills_every_batch() {
+    let stack = Stack::start().await;
+    stack.provider.faults().add(Rule::new(Fault::ShortAnswer { images: 1 }));
+    let task = a_task().plan("start");
+
+    stack.run(&task).await;
+
+    assert_eq!(stack.outcome(&task).await, completed(30, 31));
+    assert_eq!(stack.provider.meter().snapshot().calls.len(), 31);
+}
+
+/// A task of two prompts whose calls are all answered, terminated before its images are stored.
+async fn terminated(stack: &Stack) -> GivenTask {
+    let given = a_task().plan("start").prompts(["a garden", "a beach"]);
+    stack.provider.hold_downloads();
+    stack.begin(&given).await;
+    stack.provider.meter().wait_until(|meter| meter.billed_calls == 7).await.unwrap();
+    let id = keys::workflow_id(&given.0.task_id);
+    let handle = stack.temporal.get_workflow_handle::<workflows::GenerateImages>(id);
+    handle.terminate(WorkflowTerminateOptions::default()).await.unwrap();
+    given
+}
+
+/// How many images of each prompt were downloaded.
+fn downloads(stack: &Stack) -> BTreeMap<String, usize> {
+    let meter = stack.provider.meter().snapshot();
+    let prompts: BTreeMap<u64, String> =
+        meter.calls.iter().map(|call| (call.seq, call.prompt.clone())).collect();
+    let mut downloads = BTreeMap::new();
+    for download in meter.download_log.iter().filter(|download| download.status == Some(200)) {
+        *downloads.entry(prompts[&download.call].clone()).or_default() += 1;
+    }
+    downloads
+}
+
+#[tokio::test]
+async fn a_terminated_task_started_again_uses_the_results_on_record() {
+    let mut stack = Stack::start().await;
+    let given = terminated(&stack).await;
+    stack.stop_worker();
+    stack.provider.release_downloads();
+    stack.start_worker();
+
+    stack.run_by_name(&keys::workflow_id(&given.0.task_id), &serde_json::json!(given.0)).await.unwrap();
+
+    assert_eq!(stack.outcome_of(&given).await, completed(30, 31));
+}
+
+#[tokio::test]
+async fn a_terminated_task_that_asks_otherwise_is_given_no_other_request_s_images() {
+    let mut stack = Stack::start().await;
+    let given = terminated(&stack).await;
+    stack.stop_worker();
+    let before = downloads(&stack);
+    stack.provider.release_downloads();
+    stack.config.generate.batch_size = 3;
+    stack.start_worker();
+
+    stack.run_by_name(&keys::workflow_id(&given.0.task_id), &serde_json::json!(given.0)).await.unwrap();
+
+    assert_eq!(stack.outcome(&given).await, completed(30, 61));
+    let mut after = downloads(&stack);
+    for (prompt, count) in before {
+        *after.get_mut(&prompt).unwrap() -= count;
+    }
+    assert_eq!(after, BTreeMap::from([("a beach".to_owned(), 15), ("a garden".to_owned(), 15)]));
+}
+
+#[tokio::test]
+async fn a_task_whose_row_is_lost_keeps_its_images() {
+    let stack = Stack::start().await;
+    stack.provider.hold();
+    let given = a_task();
+    let task = stack.begin(&given).await;
+    stack.provider.meter().wait_until(|meter| meter.in_flight == 1).await.unwrap();
+    stack.database.execute_unprepared("DELETE FROM tasks").await.unwrap();
+
+    stack.provider.release();
+
+    stack.result(&task).await.unwrap();
+    assert_eq!(stack.outcome(&given).await, completed(2, 3));
+}
+
+#[tokio::test]
+async fn a_task_that_had_ended_answers_with_its_row_after_a_reset() {
+    let stack = Stack::start().await;
+    let given = a_task();
+    let task = stack.begin(&given).await;
+    let first = stack.result(&task).await.unwrap();
+
+    stack.reset(&task).await;
+
+    assert_eq!(stack.result(&stack.begin(&given).await).await.unwrap(), first);
+    assert_eq!(stack.outcome(&given).await, completed(2, 3));
+}
+
+#[tokio::test]
+async fn what_a_failover_forgets_is_recorded_again_and_given_to_nobody_else() {
+    let mut stack = Stack::with().own_servers().without_worker().start().await;
+    let servers = stack.servers.as_mut().unwrap();
+    let folder = servers.folder.sub("standby").unwrap();
+    let mut standby = servers.postgres.standby(&folder).await.unwrap();
+    standby.process().kill().await.unwrap();
+    stack.start_worker();
+    stack.provider.hold();
+    let (anns, bobs) = (a_task().user("ann"), a_task().user("bob"));
+    let ann = stack.begin(&anns).await;
+    let meter = stack.provider.meter();
+    meter.wait_until(|meter| meter.in_flight == 1).await.unwrap();
+
+    // The standby has seen nothing of Ann's task.
+    let servers = stack.servers.as_mut().unwrap();
+    servers.postgres.process().kill().await.unwrap();
+    standby.promote(&servers.postgres, &folder).await.unwrap();
+    let bob = stack.begin(&bobs).await;
+    meter.wait_until(|meter| meter.in_flight == 2).await.unwrap();
+    stack.provider.release_one();
+    meter.wait_until(|meter| meter.billed_calls == 1).await.unwrap();
+    stack.provider.release();
+
+    stack.result(&ann).await.unwrap();
+    stack.result(&bob).await.unwrap();
+    stack.database = database::connect(&stack.config.database, 2).await.unwrap();
+    stack.assert_invariants(&[&anns, &bobs], &chaos::Deeds::default()).await;
+    assert_eq!(stack.outcome_of(&anns).await, completed(2, 6));
+    assert_eq!(stack.outcome_of(&bobs).await, completed(2, 6));
+    let count = "SELECT count(*) AS count FROM calls WHERE state = 'done' AND lost_at IS NULL";
+    let count = Statement::from_string(stack.database.get_database_backend(), count);
+    let row = stack.database.query_one_raw(count).await.unwrap().unwrap();
+    assert_eq!(row.try_get::<i64>("", "count").unwrap(), 4, "each call is on record, and paid once");
+}
