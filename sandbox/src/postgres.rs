@@ -28,6 +28,7 @@ pub struct Postgres {
     server: Guarded,
     port: u16,
     data: PathBuf,
+    user: Option<User>,
 }
 
 impl Postgres {
@@ -46,7 +47,8 @@ impl Postgres {
             .run()
             .await?;
         let port = port::free()?;
-        let mut postgres = Postgres { server: server(folder, user, &data, port, &[]).await?, port, data };
+        let mut postgres =
+            Postgres { server: server(folder, user, &data, port, &[]).await?, port, data, user };
         postgres.ready().await?;
         Ok(postgres)
     }
@@ -60,7 +62,7 @@ impl Postgres {
     ///
     /// Killed, the standby falls behind. [`Postgres::promote`] makes it the primary.
     pub async fn standby(&mut self, folder: &Folder) -> Result<Postgres> {
-        let user = user(folder)?;
+        let user = self.user;
         self.server.stop().await?;
         let data = folder.path().join("data");
         copy(&self.data, &data)?;
@@ -72,7 +74,7 @@ impl Postgres {
         let port = port::free()?;
         let from = format!("primary_conninfo=host=127.0.0.1 port={} user={USER}", self.port);
         let mut standby =
-            Postgres { server: server(folder, user, &data, port, &["-c", &from]).await?, port, data };
+            Postgres { server: server(folder, user, &data, port, &["-c", &from]).await?, port, data, user };
         standby.ready().await?;
         Ok(standby)
     }
@@ -80,7 +82,7 @@ impl Postgres {
     /// Becomes the primary at the address of another server, which has died. Whatever this one had not received by then is gone.
     pub async fn promote(&mut self, dead: &Postgres, folder: &Folder) -> Result<()> {
         let _ = self.server.kill().await;
-        let user = user(folder)?;
+        let user = self.user;
         self.port = dead.port;
         self.server = server(folder, user, &self.data, self.port, &["-c", "primary_conninfo="]).await?;
         self.ready().await?;

@@ -5,7 +5,6 @@
 mod faults;
 mod world;
 
-use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
@@ -52,7 +51,7 @@ impl Model {
             failure_persistence: None,
             ..Config::default()
         };
-        let steps = vec(world::step(), 1..STEPS);
+        let steps = world::steps(STEPS);
         let case = |steps: Vec<Step>| {
             let ran = self.runtime.block_on(async {
                 let mut world = World::new(&self.database).await;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use database::calls::{self, End, Intent, Outcome, Verdict};
 use database::leases::{self, Grant, Holder, Renewal};
 use limiter::{Capacity, Permit};
+use proptest::collection::vec;
 use proptest::prelude::*;
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use workflows::types::GenerateOutput;
@@ -94,7 +95,16 @@ pub(crate) enum Fate {
     Cut(u64),
 }
 
-pub(crate) fn step() -> impl Strategy<Value = Step> {
+/// What may happen in a case. A failover excuses much for a while, so one case in four has any.
+pub(crate) fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    let with_failovers = proptest::bool::weighted(0.25);
+    (with_failovers, vec(step(), 1..most)).prop_map(|(with_failovers, mut steps)| {
+        steps.retain(|step| with_failovers || !matches!(step, Step::FailOver));
+        steps
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
     let worker = 0..WORKERS;
     let fate = prop_oneof![
         6 => (100..LONGEST_CALL_MS).prop_map(Fate::Answered),
