@@ -216,7 +216,7 @@ fn holder() -> Holder {
 }
 
 fn renewal(lease_id: Option<i64>, number: i64) -> Renewal {
-    Renewal { lease_id, number, calls: AT_ONCE, holds: AT_ONCE, keeps: 0, wanted: AT_ONCE }
+    Renewal { lease_id, number, calls: AT_ONCE, holds: AT_ONCE, keeps: 0, wanted: AT_ONCE, cut_off: false }
 }
 
 /// The key's limit, tasks that run, a ledger of some days, and the row to compare with.

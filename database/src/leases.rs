@@ -37,6 +37,8 @@ pub struct Renewal {
     pub keeps: u32,
     /// Calls it could have in flight now.
     pub wanted: u32,
+    /// It can't reach Temporal: it gets no work, and wants nothing.
+    pub cut_off: bool,
 }
 
 /// The answer.
@@ -50,6 +52,8 @@ pub struct Grant {
     pub version: i64,
     /// No call may begin for so long.
     pub closed: Duration,
+    /// The key is being tried after an outage: what it allows changes within a second.
+    pub probing: bool,
 }
 
 /// Renews a lease, or begins one. It holds for `ttl` from now on.
@@ -61,7 +65,7 @@ pub async fn grant(
 ) -> Result<Grant, Error> {
     let statement = Statement::from_sql_and_values(
         db.get_database_backend(),
-        "SELECT * FROM grant_lease($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        "SELECT * FROM grant_lease(ROW($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)::lease_renewal)",
         [
             holder.provider_key.clone().into(),
             holder.worker.clone().into(),
@@ -74,6 +78,7 @@ pub async fn grant(
             (renewal.keeps as i32).into(),
             (renewal.wanted as i32).into(),
             (holder.most as i32).into(),
+            renewal.cut_off.into(),
             (ttl.as_millis() as i32).into(),
         ],
     );
@@ -85,6 +90,7 @@ pub async fn grant(
         share: share.map(|share| share.max(0) as u32),
         version: row.try_get("", "version")?,
         closed: Duration::from_millis(closed_ms.max(0) as u64),
+        probing: row.try_get("", "probing")?,
     })
 }
 

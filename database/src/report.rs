@@ -77,7 +77,8 @@ pub async fn calls(db: &DatabaseConnection, filter: &Filter, open: bool) -> Resu
 pub async fn limits(db: &DatabaseConnection) -> Result<Vec<Value>, Error> {
     let sql = "SELECT key.provider_key, key.calls_at_once, key.ceiling, key.floor, key.calls_per_minute, key.images_per_minute, key.paused,
                       greatest(0, ceil(extract(epoch FROM key.throttled_until - darkroom_now()) * 1000))::bigint AS throttled_ms,
-                      key.failing,
+                      key.failing, key.refused, key.orphan_ms,
+                      calls_without_a_lease(key) AS orphans,
                       (SELECT count(*) FROM calls c WHERE c.provider_key = key.provider_key AND c.state IN ('open', 'ambiguous')
                           AND c.runs_until > darkroom_now()) AS in_flight,
                       (SELECT coalesce(sum(l.granted), 0) FROM leases l
@@ -98,7 +99,7 @@ pub async fn workers(db: &DatabaseConnection) -> Result<Vec<Value>, Error> {
     let sql = "SELECT lease.worker, lease.host, lease.pid, lease.provider_key, lease.granted, lease.wanted,
                       (SELECT count(*) FROM calls c WHERE c.lease_id = lease.lease_id AND c.state = 'open') AS in_flight,
                       (extract(epoch FROM darkroom_now() - lease.seen_at) * 1000)::bigint AS seen_ms_ago,
-                      CASE WHEN lease.ended_at IS NOT NULL THEN 'ended' WHEN is_living(lease) THEN 'held' ELSE 'expired' END AS state
+                      CASE WHEN lease.ended_at IS NOT NULL THEN 'ended' WHEN lease.cut_off AND is_living(lease) THEN 'cut off' WHEN is_living(lease) THEN 'held' ELSE 'expired' END AS state
                  FROM leases lease
                 WHERE lease.ended_at IS NULL OR lease.ended_at > darkroom_now() - interval '1 minute'
                 ORDER BY lease.provider_key, lease.worker, lease.lease_id";

@@ -34,6 +34,8 @@ pub struct Capacity {
     /// As many calls as a minute may have, until this.
     rate_until: Option<Instant>,
     sent: Renewal,
+    /// Temporal can't be reached: no work comes.
+    cut_off: bool,
     /// Calls given up since the last renewal was sent: its answer may not know of them.
     given_up: u32,
 }
@@ -59,7 +61,8 @@ pub struct Permit {
 impl Capacity {
     /// Of a worker with so many slots, before it has a lease.
     pub fn new(most: u32, now: Instant) -> Self {
-        let sent = Renewal { lease_id: None, number: 0, calls: 0, holds: 0, keeps: 0, wanted: 0 };
+        let sent =
+            Renewal { lease_id: None, number: 0, calls: 0, holds: 0, keeps: 0, wanted: 0, cut_off: false };
         Self {
             most,
             lease: None,
@@ -72,6 +75,7 @@ impl Capacity {
             closed_until: None,
             rate_until: None,
             sent,
+            cut_off: false,
             given_up: 0,
         }
     }
@@ -114,6 +118,11 @@ impl Capacity {
     /// A poll has brought work.
     pub fn worked(&mut self, now: Instant) {
         self.worked_at = now;
+    }
+
+    /// Temporal can't be reached, or can again.
+    pub fn set_cut_off(&mut self, cut_off: bool) {
+        self.cut_off = cut_off;
     }
 
     /// Begins a call, if one may be made now.
@@ -174,6 +183,10 @@ impl Capacity {
             self.calls_before += self.calls;
             self.calls = 0;
         }
+        // The limits were changed: a minute may have more now.
+        if self.lease.is_some_and(|lease| lease.version != grant.version) {
+            self.rate_until = None;
+        }
         self.lease = Some(Lease {
             lease_id: grant.lease_id,
             share: grant.share.unwrap_or(self.most).min(self.most).saturating_sub(self.given_up),
@@ -186,7 +199,7 @@ impl Capacity {
     /// Would a renewal now say something that others wait for, or ask for more?
     pub fn has_news(&self, now: Instant) -> bool {
         let state = self.state(now);
-        state.holds < self.sent.holds || state.wanted > self.sent.wanted
+        state.holds < self.sent.holds || state.wanted > self.sent.wanted || state.cut_off != self.sent.cut_off
     }
 
     /// The lease, while it holds.
@@ -205,6 +218,7 @@ impl Capacity {
             holds: self.share(now).max(self.calls),
             keeps: if idle { slots } else { 0 },
             wanted: if self.waiting > 0 { most } else { slots.max(self.calls).min(most) },
+            cut_off: self.cut_off,
         }
     }
 

@@ -22,6 +22,8 @@ pub const TTL: Duration = Duration::from_secs(3);
 const RENEWED_EVERY: Duration = Duration::from_secs(1);
 /// And at most.
 const RENEWED_AT_MOST_EVERY: Duration = Duration::from_millis(10);
+/// And while the key is being tried after an outage.
+const RENEWED_EVERY_WHILE_PROBING: Duration = Duration::from_millis(250);
 /// How soon a renewal that failed is tried again.
 const FAILED_WAIT: Duration = Duration::from_millis(200);
 /// How long a renewal may take: two fit into a lease.
@@ -110,6 +112,11 @@ impl Limiter {
         self.capacity().close_for_rate(std::time::Instant::now(), wait);
     }
 
+    /// Temporal can't be reached, or can again: without it no work comes, and the worker's share is others'.
+    pub fn set_cut_off(&self, cut_off: bool) {
+        self.put_back(|capacity| capacity.set_cut_off(cut_off));
+    }
+
     /// Renews now, and waits for the answer.
     pub async fn renew(&self) {
         let renewed = self.renewed.notified();
@@ -121,6 +128,7 @@ impl Limiter {
     pub async fn run(&self) -> Infallible {
         let mut listener = std::pin::pin!(self.listen());
         let mut fails = false;
+        let mut every = RENEWED_EVERY;
         loop {
             let began = Instant::now();
             let renewal = {
@@ -138,6 +146,7 @@ impl Limiter {
                         tracing::info!(provider_key = self.provider_key(), "the lease is renewed again");
                     }
                     fails = false;
+                    every = if grant.probing { RENEWED_EVERY_WHILE_PROBING } else { RENEWED_EVERY };
                     self.granted(grant, began);
                 }
                 Ok(Err(error)) => self.failed(&error.to_string(), &mut fails),
@@ -152,7 +161,7 @@ impl Limiter {
             };
             tokio::select! {
                 () = news => {}
-                () = sleep_until(began + RENEWED_EVERY) => {}
+                () = sleep_until(began + every) => {}
                 never = &mut listener => match never {},
             }
         }

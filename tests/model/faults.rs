@@ -25,8 +25,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         shows_as: "I5",
         seed: 1,
         function: "calls_without_a_lease",
-        right: "SELECT count(*)::integer",
-        wrong: "SELECT 0 * count(*)::integer",
+        right: "IF begun IS NULL THEN",
+        wrong: "IF true THEN",
     },
     Fault {
         what: "a share is taken away before its worker has heard of it",
@@ -123,6 +123,14 @@ pub(crate) const FAULTS: &[Fault] = &[
         function: "grant_lease",
         right: "p_renewal <= own.renewal",
         wrong: "false",
+    },
+    Fault {
+        what: "an orphaned call uses capacity until its timeout",
+        shows_as: "I8",
+        seed: 0,
+        function: "orphan_span",
+        right: "2 * max(last.ended_at - last.begun_at)",
+        wrong: "interval '1 h'",
     },
     Fault {
         what: "a result is given to whoever asks under the same name",

@@ -48,6 +48,7 @@ impl Model {
             cases,
             rng_seed: RngSeed::Fixed(seed),
             max_shrink_iters: shrinks,
+            max_shrink_time: 60_000,
             failure_persistence: None,
             ..Config::default()
         };

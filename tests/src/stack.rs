@@ -10,6 +10,7 @@ use chaos::Links;
 use client::{Client, Task};
 use futures::StreamExt;
 use sandbox::{Folder, ObjectStore, Provider};
+use sea_orm::{ConnectionTrait, Statement};
 use temporalio_client::errors::WorkflowGetResultError;
 use temporalio_client::tonic;
 use temporalio_client::{UntypedWorkflow, WorkflowHandle, WorkflowStartOptions};
@@ -148,6 +149,23 @@ impl Stack {
         let id = workflows::keys::workflow_id(task.task_id());
         let handle = self.temporal.get_workflow_handle::<workflows::GenerateImages>(id);
         handle.fetch_history(Default::default()).into_events().await.unwrap()
+    }
+
+    /// Waits until a query of one truth value says so.
+    pub async fn wait_for_row(&self, sql: &str) {
+        let look = async || {
+            let sql = format!("SELECT ({sql}) AS met");
+            let statement = Statement::from_string(self.database.get_database_backend(), sql);
+            let row = self.database.query_one_raw(statement).await.unwrap().unwrap();
+            row.try_get::<Option<bool>>("", "met").unwrap() == Some(true)
+        };
+        let met = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(20));
+            while !look().await {
+                ticks.tick().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, met).await.unwrap_or_else(|_| panic!("never: {sql}"));
     }
 
     /// Resets a task's workflow to its first workflow task, as the web UI does, and waits for the new run's end.

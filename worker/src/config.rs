@@ -167,6 +167,11 @@ impl Config {
             configured => configured,
         }
     }
+
+    /// Connections without which the roles can't work: each listens and renews with one, and needs one for its statements.
+    fn least_connections(&self) -> u32 {
+        if self.worker.roles.contains(&Role::Generate) { 3 } else { 1 }
+    }
 }
 
 /// One line for each error: what, which key, from where. Without values: they may be secret.

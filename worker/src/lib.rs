@@ -1,6 +1,7 @@
 //! Wires it: configuration, roles, slots, shutdown.
 
 pub mod config;
+mod reach;
 mod slots;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// One process's workers, one for each of its roles.
 pub struct Worker {
     workers: Vec<temporalio_sdk::Worker>,
+    client: temporalio_client::Client,
     /// Where calls are made.
     limiter: Option<Arc<Limiter>>,
     /// Holds what the workers run on.
@@ -52,7 +54,7 @@ impl Worker {
                 .with_context(|| format!("worker for role {role:?}"))
         });
         let limiter = config.worker.roles.contains(&Role::Generate).then(|| reach.limiter.clone());
-        Ok(Self { workers: workers.collect::<anyhow::Result<_>>()?, limiter, _runtime: runtime })
+        Ok(Self { workers: workers.collect::<anyhow::Result<_>>()?, client, limiter, _runtime: runtime })
     }
 
     /// Makes `run` end: no new work is taken, running activities finish within the grace time.
@@ -77,6 +79,7 @@ impl Worker {
         let ended = tokio::select! {
             ended = runs => ended,
             never = limiter.run() => match never {},
+            never = reach::watch(&self.client, limiter) => match never {},
         };
         limiter.release().await;
         ended.into_iter().collect()

@@ -33,6 +33,10 @@ enum Action {
         /// Images asked for in any minute at most: a number, or `none`.
         #[arg(long, value_parser = limit)]
         images_per_minute: Option<Value>,
+        /// How long a call whose worker died, or whose connection broke, uses capacity from its begin: seconds, or `learnt` for twice the
+        /// longest of the last 100 calls. 0 where the provider stops when its client hangs up.
+        #[arg(long, value_parser = orphan_ms)]
+        orphan_s: Option<Value>,
     },
     /// Begin no call any more; those that run finish.
     Pause {
@@ -52,6 +56,16 @@ fn limit(text: &str) -> Result<Value, String> {
         number => match number.parse::<u32>() {
             Ok(number) if number <= 1_000_000 => Ok(number.into()),
             Ok(_) | Err(_) => Err("use a number from 0 to 1000000, or none".into()),
+        },
+    }
+}
+
+fn orphan_ms(text: &str) -> Result<Value, String> {
+    match text {
+        "learnt" => Ok(Value::Null),
+        number => match number.parse::<u32>() {
+            Ok(seconds) if seconds <= 3_600 => Ok((seconds * 1_000).into()),
+            Ok(_) | Err(_) => Err("use seconds from 0 to 3600, or learnt".into()),
         },
     }
 }
@@ -87,17 +101,18 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
             change.insert("paused".into(), false.into());
             Some(key)
         }
-        Some(Action::Set { key, ceiling, floor, calls_per_minute, images_per_minute }) => {
+        Some(Action::Set { key, ceiling, floor, calls_per_minute, images_per_minute, orphan_s }) => {
             let given = [
                 ("ceiling", ceiling),
                 ("floor", floor.map(Value::from)),
                 ("calls_per_minute", calls_per_minute),
                 ("images_per_minute", images_per_minute),
+                ("orphan_ms", orphan_s),
             ];
             change.extend(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
             if change.is_empty() {
                 eprintln!(
-                    "error: nothing to set: give --ceiling, --floor, --calls-per-minute or --images-per-minute"
+                    "error: nothing to set: give --ceiling, --floor, --calls-per-minute, --images-per-minute or --orphan-s"
                 );
                 return Ok(Exit::BadInput);
             }
@@ -105,6 +120,14 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
         }
     };
     if let Some(key) = key {
+        let batch = config.generate.batch_size.min(config.provider.images_per_call());
+        if change.get("images_per_minute").and_then(Value::as_u64).is_some_and(|rate| rate < batch.into()) {
+            eprintln!(
+                "error: --images-per-minute is less than a call asks for, {batch} images, so no call could begin: use at least {batch}, \
+                 none, or `darkroom limits pause`"
+            );
+            return Ok(Exit::BadInput);
+        }
         let configured = config.provider.provider_key();
         let key = key.as_deref().unwrap_or(configured);
         let known = report::limits(&database).await?;

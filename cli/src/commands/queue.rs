@@ -248,6 +248,11 @@ fn stopped(key: &Value, name: &str) -> Option<String> {
         ));
     }
     if throttled_s > 0 {
+        if let Some(refused) = key["refused"].as_str() {
+            return Some(format!(
+                "the provider refuses the account: {refused}; the next try is in {throttled_s} s"
+            ));
+        }
         let failing = number("failing").unwrap_or_default();
         return Some(match failing {
             0..5 => format!("the provider asked to wait: for {throttled_s} s from now"),

@@ -151,9 +151,9 @@ BEGIN
         END IF;
         PERFORM note_losses(p, t);
         INSERT INTO calls (provider_key, lease_id, token, task_id, user_id, plan, name, images_asked, fingerprint, idempotency_key,
-                           begun_at, runs_until)
+                           generation, begun_at, runs_until)
         VALUES (p.provider_key, p.lease_id, p.token, p.task_id, p.user_id, p.plan, p.name, p.images, p.fingerprint, p.idempotency_key,
-                t, t + p.timeout_ms * interval '1 ms')
+                key.generation, t, t + p.timeout_ms * interval '1 ms')
         ON CONFLICT (task_id, name, fingerprint) WHERE state = 'open' DO NOTHING;
         IF FOUND THEN
             RETURN ('go', 0, NULL, NULL)::call_verdict;
@@ -215,7 +215,7 @@ BEGIN
     IF e.state IN ('done', 'rejected') THEN
         PERFORM settle_calls(p, call.call_id);
     END IF;
-    PERFORM note_end(p.provider_key, call.begun_at, e);
+    PERFORM note_end(p.provider_key, call, e);
     RETURN e.state;
 END $$;
 
@@ -264,15 +264,15 @@ CREATE FUNCTION settle_calls(p call_intent, p_call bigint) RETURNS void LANGUAGE
 $$;
 
 -- What the end of a call tells of its key.
-CREATE FUNCTION note_end(p_key text, p_begun_at timestamptz, e call_end) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION note_end(p_key text, call calls, e call_end) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF e.says = 'throttled' THEN
-        PERFORM cut_limit(p_key, p_begun_at, e.wait_ms);
+        PERFORM cut_limit(p_key, call.generation, e.wait_ms);
     ELSIF e.says = 'unavailable' THEN
-        PERFORM note_failing(p_key, p_begun_at);
+        PERFORM note_failing(p_key, call.begun_at);
     ELSIF e.says = 'refused' THEN
         PERFORM note_refused(p_key, e.message);
     ELSIF e.state IN ('done', 'rejected') AND e.failure_kind IS NULL THEN
-        PERFORM note_success(p_key, p_begun_at);
+        PERFORM note_success(p_key, call.begun_at);
     END IF;
 END $$;

@@ -15,6 +15,8 @@ CREATE TABLE provider_keys (
     cautious          boolean NOT NULL DEFAULT false,
     cut_at            timestamptz,
     grown_at          timestamptz,
+    generation        bigint NOT NULL DEFAULT 1,
+    orphan_ms         integer CHECK (orphan_ms >= 0),
     failing           integer NOT NULL DEFAULT 0,
     failing_at        timestamptz,
     refused           text,
@@ -29,6 +31,8 @@ COMMENT ON COLUMN provider_keys.calls_at_once IS 'The limit now: what the provid
 COMMENT ON COLUMN provider_keys.throttled_until IS 'Nobody calls before this: the provider said so (429), or fails again and again.';
 COMMENT ON COLUMN provider_keys.known_good IS 'The limit before it was last raised, while the raise is on trial.';
 COMMENT ON COLUMN provider_keys.cautious IS 'The last raise was refused: the next waits for 150 calls that succeed.';
+COMMENT ON COLUMN provider_keys.generation IS 'Counts the changes of the limit: a call tells only of the limit under which it began.';
+COMMENT ON COLUMN provider_keys.orphan_ms IS 'How long a call that nobody waits for any more uses capacity, from its begin; NULL: as the key''s calls are known to take.';
 COMMENT ON COLUMN provider_keys.failing IS 'Incidents of unavailability since the last success; from 5 on, one call at a time tries again.';
 COMMENT ON COLUMN provider_keys.refused IS 'Why the provider refuses the account, in its words; NULL: it doesn''t. One call every 30 s tries again.';
 COMMENT ON COLUMN provider_keys.version IS 'Counts what lowers the limit: a worker that knows an older one asks again before it calls.';
@@ -56,6 +60,8 @@ CREATE TABLE leases (
     wanted       integer NOT NULL DEFAULT 0,
     keeps        integer NOT NULL DEFAULT 0,
     renewal      bigint NOT NULL DEFAULT 0,
+    cut_off      boolean NOT NULL DEFAULT false,
+    starving_since timestamptz,
     begun_at     timestamptz NOT NULL,
     seen_at      timestamptz NOT NULL,
     expires_at   timestamptz NOT NULL,
@@ -67,6 +73,8 @@ COMMENT ON COLUMN leases.granted IS 'Calls it may have in flight; as long as the
 COMMENT ON COLUMN leases.calls IS 'Calls it had in flight when it last renewed.';
 COMMENT ON COLUMN leases.wanted IS 'Calls it could have in flight.';
 COMMENT ON COLUMN leases.keeps IS 'What it waits with for work: taken from it only when there is not enough.';
+COMMENT ON COLUMN leases.cut_off IS 'Its worker can''t reach Temporal: it gets no work, and wants nothing.';
+COMMENT ON COLUMN leases.starving_since IS 'Since when it has had no share though its worker could use one.';
 COMMENT ON COLUMN leases.renewal IS 'Number of its last renewal: one that arrives late changes nothing.';
 
 CREATE TABLE calls (
@@ -83,6 +91,7 @@ CREATE TABLE calls (
     idempotency_key text,
     state           text NOT NULL DEFAULT 'open'
                     CHECK (state IN ('open', 'done', 'rejected', 'failed', 'ambiguous', 'settled', 'lost', 'unsent')),
+    generation      bigint NOT NULL DEFAULT 0,
     begun_at        timestamptz NOT NULL,
     runs_until      timestamptz NOT NULL,
     ended_at        timestamptz,
@@ -106,6 +115,7 @@ COMMENT ON COLUMN calls.name IS 'The call''s name within its task: beautify, 3, 
 COMMENT ON COLUMN calls.fingerprint IS 'SHA-256 of all that was asked for: only the same request gets the result.';
 COMMENT ON COLUMN calls.idempotency_key IS 'What a repeated call is known by, where the provider honours one.';
 COMMENT ON COLUMN calls.state IS 'open; done; rejected by moderation; failed: not billed; ambiguous: nobody knows; settled: was ambiguous, and a later call was answered under its idempotency key; lost: billed, as a rule, but of no use; unsent.';
+COMMENT ON COLUMN calls.generation IS 'Of the key''s limit, when the call began.';
 COMMENT ON COLUMN calls.runs_until IS 'Until when the provider may be working on it; past, once it has answered.';
 COMMENT ON COLUMN calls.lost_at IS 'When it was given up for lost: repeated, though nobody knows whether it was billed.';
 COMMENT ON COLUMN calls.wait_ms IS 'How long the provider asked to wait, after a call that failed.';

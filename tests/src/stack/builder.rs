@@ -133,8 +133,6 @@ impl Builder {
             ("DARKROOM_PROVIDER__IDEMPOTENCY_HEADER", "Idempotency-Key".into()),
             ("DARKROOM_PROVIDER__HONOURS_IDEMPOTENCY", settings.idempotency_header.is_some().to_string()),
             ("DARKROOM_FETCH__ALLOW_HOSTS", "127.0.0.1".into()),
-            // A test that fails while the provider is held is to end soon.
-            ("DARKROOM_WORKER__SHUTDOWN_GRACE_S", "15".into()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
         let direct = Config::read(None, environment.clone()).unwrap();

@@ -16,6 +16,12 @@ impl Config {
         checks.that(!roles.is_empty(), "worker.roles", "is empty", r#"["tasks", "generate", "transfer"]"#);
         checks.within("worker.shutdown_grace_s", self.worker.shutdown_grace_s, 0..=3600);
         checks.that(
+            !roles.contains(&Role::Generate) || self.worker.shutdown_grace_s >= provider.timeout_s,
+            "worker.shutdown_grace_s",
+            "is shorter than provider.timeout_s: a worker that stops would give up calls that are paid for",
+            &format!("at least {}", provider.timeout_s + 5),
+        );
+        checks.that(
             self.temporal.address.contains(':') && !self.temporal.address.contains('/'),
             "temporal.address",
             "is not host:port",
@@ -33,6 +39,13 @@ impl Config {
         checks.within("database.statement_timeout_ms", self.database.statement_timeout_ms, 100..=600_000);
         checks.within("database.acquire_timeout_ms", self.database.acquire_timeout_ms, 100..=600_000);
         checks.within("database.max_connections", self.database.max_connections.into(), 0..=10_000);
+        let least = self.least_connections();
+        checks.that(
+            self.database.max_connections == 0 || self.database.max_connections >= least,
+            "database.max_connections",
+            "is too few: one connection hears of changed limits, one renews the lease, and the roles' statements need one",
+            &format!("0 (as many as the slots need) or at least {least}"),
+        );
 
         let storage = &self.storage;
         checks.that(
