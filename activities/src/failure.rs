@@ -85,7 +85,9 @@ impl Failure {
             E::Unavailable { retry_after, .. } => (FailureKind::Unavailable, after(*retry_after)),
             E::Ambiguous { .. } | E::Cut { .. } => (FailureKind::Ambiguous, Retry::Backoff),
             E::Refused { .. } => (FailureKind::Refused, Retry::After(REFUSED_WAIT)),
-            E::BadRequest { .. } => (FailureKind::Malformed, Retry::Never),
+            E::BadRequest { .. } | E::AsyncJob { .. } | E::WebPage { .. } => {
+                (FailureKind::Malformed, Retry::Never)
+            }
             E::TimedOut if costly.timeouts >= MAX_TIMEOUTS => (FailureKind::Ambiguous, Retry::Never),
             E::TimedOut => (FailureKind::Ambiguous, Retry::Backoff),
             E::BadAnswer { .. } if costly.bad_answers >= MAX_BAD_ANSWERS => {

@@ -75,7 +75,7 @@ pub(crate) async fn make(
     let elapsed_ms = began.elapsed().as_millis() as u64;
 
     let (end, made) = match answer {
-        Ok(Answer::Images { images, billed, request_id }) => {
+        Ok(Answer::Images { images, billed, left_out, request_id }) => {
             let cost_usd = settings.price_usd(billed);
             tracing::info!(
                 task_id,
@@ -84,6 +84,7 @@ pub(crate) async fn make(
                 elapsed_ms,
                 cost_usd,
                 request_id,
+                left_out,
                 "generated"
             );
             match stage(reach, task_id, name, images).await {
@@ -146,10 +147,11 @@ fn outcome(error: &Error) -> Outcome {
         Error::Unavailable { retry_after, .. } => {
             Outcome::Unavailable { wait: retry_after.map(|wait| wait.min(MAX_WAIT)) }
         }
-        Error::Ambiguous { .. } | Error::TimedOut => Outcome::Ambiguous { may_run: true },
+        Error::Ambiguous { may_run, .. } => Outcome::Ambiguous { may_run: *may_run },
+        Error::TimedOut => Outcome::Ambiguous { may_run: true },
         Error::Cut { .. } => Outcome::Ambiguous { may_run: false },
-        Error::BadAnswer { .. } => Outcome::Lost { billed: None },
-        Error::Refused { .. } | Error::BadRequest { .. } => Outcome::Failed,
+        Error::BadAnswer { .. } | Error::AsyncJob { .. } => Outcome::Lost { billed: None },
+        Error::Refused { .. } | Error::BadRequest { .. } | Error::WebPage { .. } => Outcome::Failed,
     }
 }
 
