@@ -92,6 +92,12 @@ fn openai_and_those_who_speak_like_it() {
         ),
         (
             400,
+            r#"{"error":{"message":"Rejected by the safety system.","type":"image_generation_user_error","code":null}}"#,
+            "rejected",
+        ),
+        (400, r#"{"error":{"message":"m","type":"image_generation_user_error","code":null}}"#, "bad request"),
+        (
+            400,
             r#"{"error":{"message":"m","type":"image_generation_user_error","code":"invalid_input_fidelity_model"}}"#,
             "bad request",
         ),
