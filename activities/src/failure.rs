@@ -70,7 +70,9 @@ impl Failure {
             E::Unavailable { retry_after, .. } => (FailureKind::Unavailable, after(*retry_after)),
             E::Ambiguous { .. } | E::Cut { .. } | E::TimedOut => (FailureKind::Ambiguous, Retry::Backoff),
             E::Refused { .. } => (FailureKind::Refused, Retry::After(REFUSED_WAIT)),
-            E::BadRequest { .. } => (FailureKind::Malformed, Retry::Never),
+            E::BadRequest { .. } | E::AsyncJob { .. } | E::WebPage { .. } => {
+                (FailureKind::Malformed, Retry::Never)
+            }
             E::BadAnswer { .. } => (FailureKind::Malformed, Retry::Backoff),
         };
         Self::new(kind, retry, error.to_string())

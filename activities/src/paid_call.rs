@@ -108,10 +108,19 @@ async fn conclude(
     let (task_id, call, elapsed) = (intent.task_id, intent.name, began.elapsed());
     let elapsed_ms = elapsed.as_millis() as u64;
     match answer {
-        Ok(Answer::Images { images, billed, request_id }) => {
+        Ok(Answer::Images { images, billed, left_out, request_id }) => {
             let cost_usd = reach.provider.settings().price_usd(billed);
             let count = images.len();
-            tracing::info!(task_id, call, images = count, elapsed_ms, cost_usd, request_id, "generated");
+            tracing::info!(
+                task_id,
+                call,
+                images = count,
+                elapsed_ms,
+                cost_usd,
+                request_id,
+                left_out,
+                "generated"
+            );
             match stage(reach, intent, images).await {
                 Ok(images) => {
                     let output = GenerateOutput::Generated { images, request_id: request_id.clone() };
@@ -151,14 +160,15 @@ fn outcome(error: &Error) -> Outcome {
         Error::Unavailable { retry_after, .. } => {
             Outcome::Unavailable { wait: retry_after.map(|wait| wait.min(MAX_WAIT)) }
         }
-        Error::Ambiguous { .. } | Error::TimedOut => Outcome::Ambiguous { may_run: true },
+        Error::Ambiguous { may_run: false, .. } => Outcome::Page,
+        Error::Ambiguous { may_run: true, .. } | Error::TimedOut => Outcome::Ambiguous { may_run: true },
         Error::Cut { .. } => Outcome::Ambiguous { may_run: false },
-        Error::BadAnswer { .. } => Outcome::Lost { billed: None },
-        Error::Refused { message } => {
+        Error::BadAnswer { .. } | Error::AsyncJob { .. } => Outcome::Lost { billed: None },
+        Error::Refused { message, certain } => {
             let rejection = GenerateOutput::Rejected { message: words(message), request_id: None };
-            Outcome::AccountRefused { certain: false, wait: REFUSED_WAIT, rejection }
+            Outcome::AccountRefused { certain: *certain, wait: REFUSED_WAIT, rejection }
         }
-        Error::BadRequest { .. } => Outcome::Failed,
+        Error::BadRequest { .. } | Error::WebPage { .. } => Outcome::Failed,
     }
 }
 

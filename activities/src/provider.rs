@@ -2,9 +2,19 @@
 //!
 //! What differs between providers is an option; a preset gives them all at once.
 
+mod answer;
+mod check;
+mod complaint;
 mod error;
 mod http;
+mod images;
+mod payload;
+#[cfg(test)]
+mod tests;
+mod verdict;
+mod wait;
 mod wire;
+mod words;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -15,8 +25,10 @@ use sha2::{Digest, Sha256};
 
 use crate::fingerprint::hex;
 
+pub use check::{CheckFailed, Checked};
 pub use error::Error;
 pub use http::Provider;
+pub use words::{Kinds, Words};
 
 /// Section `[provider]` of the configuration: one account at one provider.
 #[derive(Debug, Clone, Deserialize)]
@@ -60,6 +72,8 @@ pub struct Settings {
     pub price_per_call_usd: f64,
     /// What an image costs, in US dollars.
     pub price_per_image_usd: f64,
+    /// The words that decide what a refusal means.
+    pub words: Words,
 }
 
 /// Which API a provider speaks.
@@ -177,6 +191,8 @@ pub(crate) enum Answer {
         images: Vec<Payload>,
         /// How many the answer had: more than asked are billed too.
         billed: u32,
+        /// The provider's words about images that are not there, or a description of what is there.
+        left_out: Option<String>,
         request_id: Option<String>,
     },
     /// Moderation rejected the prompt or what came of it.

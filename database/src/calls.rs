@@ -149,6 +149,8 @@ pub enum Outcome {
         /// It was not answered: the provider may work on.
         may_run: bool,
     },
+    /// A gateway answered in the API's place: it may have been billed, the provider doesn't work on, and is in trouble.
+    Page,
     /// Answered and billed, as a rule, but what it gave can't be used.
     Lost {
         /// Images on the bill, where they could be counted, and US dollars.
@@ -189,6 +191,7 @@ impl Outcome {
             }
             Outcome::Failed => failed,
             Outcome::Ambiguous { may_run } => Row { state: "ambiguous", may_run: *may_run, ..Row::default() },
+            Outcome::Page => Row { state: "ambiguous", says: Some("unavailable"), ..Row::default() },
             Outcome::Lost { billed } => Row { state: "lost", billed: *billed, ..Row::default() },
             Outcome::Unsent => Row { state: "unsent", ..Row::default() },
         }

@@ -55,6 +55,17 @@ pub enum Fault {
     WrongContentType,
     /// The call is done and billed; its images are web pages, whatever they call themselves.
     NotAnImage,
+    /// A call is answered with this body instead of images: JSON, or a web page if it begins with `<`.
+    Says {
+        /// The HTTP status.
+        status: u16,
+        /// The whole body.
+        body: String,
+        /// The call is done and billed all the same, as a job of an asynchronous API is.
+        billed: bool,
+    },
+    /// The call is done and billed; its answer's entries have another form.
+    Entries(Entries),
     /// The call is done, with another number of images than asked for; these are billed.
     ShortAnswer {
         /// How many images: fewer, none, or more.
@@ -87,6 +98,19 @@ pub enum Fault {
     },
 }
 
+/// How the entries of an answer differ from the API's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entries {
+    /// Each image is a data URL in `b64_json`, whichever way it was asked for.
+    DataUrls,
+    /// Each has a `b64_json` that is no base64 beside its `url`.
+    BrokenBytes,
+    /// `null` stands in the place of the first; it is billed.
+    NullFirst,
+    /// The first says that it was rejected; it is not billed.
+    RejectedFirst,
+}
+
 /// Where a fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -111,6 +135,8 @@ impl Fault {
             | Fault::CutBody
             | Fault::WrongContentType
             | Fault::NotAnImage
+            | Fault::Says { .. }
+            | Fault::Entries(_)
             | Fault::ShortAnswer { .. } => Stage::Call,
             Fault::DownloadStatus { .. }
             | Fault::DownloadCut
@@ -123,7 +149,20 @@ impl Fault {
         }
     }
 
-    /// One of each, for whoever wants them all; those of numbers with several.
+    /// An answer that is an error of the API, whatever its status says; not billed.
+    pub fn says(status: u16, body: impl Into<String>) -> Fault {
+        Fault::Says { status, body: body.into(), billed: false }
+    }
+
+    /// A job of an asynchronous API, which is done and billed.
+    pub fn job() -> Fault {
+        let body =
+            r#"{"code":200,"data":[{"status":"submitted","task_id":"task_01J9HA7JPQ9A0Z6JZ3V8M9W6PZ"}]}"#;
+        Fault::Says { status: 200, body: body.to_owned(), billed: true }
+    }
+
+    /// One of each, for whoever wants them all; those of numbers with several. Left out are those that
+    /// end a task for good: a job, a web page with 200.
     pub fn examples() -> Vec<Fault> {
         let status = |status, retry_after_s| Fault::Status { status, retry_after_s };
         vec![
@@ -146,6 +185,16 @@ impl Fault {
             Fault::CutBody,
             Fault::WrongContentType,
             Fault::NotAnImage,
+            Fault::says(
+                200,
+                r#"{"error":{"code":429,"message":"Rate limit exceeded. Try again in 467ms."}}"#,
+            ),
+            Fault::says(200, r#"{"error":{"code":502,"message":"Provider returned error"}}"#),
+            Fault::says(400, r#"{"error":{"code":"content_filter","message":"The prompt was filtered."}}"#),
+            Fault::Entries(Entries::DataUrls),
+            Fault::Entries(Entries::BrokenBytes),
+            Fault::Entries(Entries::NullFirst),
+            Fault::Entries(Entries::RejectedFirst),
             Fault::ShortAnswer { images: 0 },
             Fault::ShortAnswer { images: 1 },
             Fault::ShortAnswer { images: 7 },

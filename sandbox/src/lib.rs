@@ -23,7 +23,7 @@ mod http;
 mod port;
 
 pub use chance::Chance;
-pub use fault::{Fault, Rule};
+pub use fault::{Entries, Fault, Rule};
 pub use folder::Folder;
 pub use meter::{Bill, Call, Download, Meter};
 pub use postgres::Postgres;

@@ -59,6 +59,30 @@ fn the_defaults_are_the_seed_s_and_complete_but_for_accounts() {
 }
 
 #[test]
+fn words_are_added_to_the_defaults_and_taken_away_by_a_minus() {
+    let defaults = read("", &COMPLETE).unwrap().provider.words;
+    let file = "[provider.words.codes]\nrejected = [\"OurFilterStruck\", \"-content_filter\"]\n";
+    let variable = ("DARKROOM_PROVIDER__WORDS__MESSAGES__THROTTLED", "zu viele Anfragen, langsamer");
+
+    let config = read(file, &[&COMPLETE[..], &[variable]].concat()).unwrap();
+
+    config.validate().unwrap();
+    let words = config.provider.words;
+    let mut rejected = defaults.codes.rejected.clone();
+    rejected.retain(|word| !word.eq_ignore_ascii_case("content_filter"));
+    rejected.push("OurFilterStruck".into());
+    assert!(rejected.contains(&"moderation_blocked".to_owned()));
+    assert_eq!(words.codes.rejected, rejected);
+    assert_eq!(words.codes.account_refused, defaults.codes.account_refused);
+    let throttled =
+        [&defaults.messages.throttled[..], &["zu viele Anfragen".into(), "langsamer".into()]].concat();
+    assert_eq!(words.messages.throttled, throttled);
+    let short = read("[provider.words.messages]\nrejected = [\"\"]\n", &COMPLETE).unwrap().validate();
+    assert!(short.unwrap_err().to_string().contains("provider.words.messages.rejected"));
+    assert!(read("[provider.words.codes]\nrefused = [\"x\"]\n", &[]).unwrap_err().contains("refused"));
+}
+
+#[test]
 fn secrets_made_of_digits_stay_text_and_are_never_shown() {
     let config = read("", &COMPLETE).unwrap();
     assert_eq!(config.provider.api_key.expose_secret(), "0123");

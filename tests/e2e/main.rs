@@ -9,6 +9,7 @@ mod memory;
 mod money;
 mod outages;
 mod plans;
+mod refusals;
 mod schema;
 mod stores;
 mod tiers;

@@ -152,7 +152,14 @@ impl Config {
             figment = figment.merge(Toml::file_exact(file));
         }
         let environment = Environment::new(&figment, variables)?;
-        environment.merge_into(figment).extract().map_err(|error| Error(explain(error)))
+        let mut config: Self =
+            environment.merge_into(figment).extract().map_err(|error| Error(explain(error)))?;
+        // Lists of words are the only ones that are added to the defaults: who adds a word is not to lose the others.
+        let words: provider::Words = Figment::from(Toml::string(DEFAULTS))
+            .extract_inner("provider.words")
+            .map_err(|error| Error(explain(error)))?;
+        config.provider.words = words.amended_by(config.provider.words);
+        Ok(config)
     }
 
     /// Database connections this process may open: as configured, or one for every four steps of tasks, one for every sixteen calls and two

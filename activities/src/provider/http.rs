@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use bytes::BytesMut;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use reqwest::multipart::{Form, Part};
 use secrecy::ExposeSecret;
 
-use super::error::{Unsuccessful, Wait, classify};
+use super::answer::{Read, Reply};
 use super::wire::{self, Generation};
-use super::{Answer, Call, Error, Reference, ReferenceImage, Settings};
+use super::{Answer, Call, Error, Reference, ReferenceImage, Settings, wait};
+use crate::failure::words as one_line;
 
 /// An answer may carry ten images in base64, and no more than this.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// How long the list of models may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One account at one provider.
 #[derive(Debug, Clone)]
@@ -39,25 +42,6 @@ impl Provider {
         &self.settings
     }
 
-    /// Checks that the base URL answers and takes the key. Costs nothing: asks for the list of models.
-    pub async fn check(&self) -> Result<(), Error> {
-        let request =
-            self.client.get(self.url("models")).bearer_auth(self.settings.api_key.expose_secret().trim());
-        let response = request.timeout(Duration::from_secs(10)).send().await.map_err(|error| lost(&error))?;
-        match response.status().as_u16() {
-            401 | 403 => {
-                let message = format!("HTTP {} for the key", response.status());
-                Err(Error::Refused { message })
-            }
-            500.. => {
-                let message = format!("HTTP {}", response.status());
-                Err(Error::Unavailable { retry_after: None, message })
-            }
-            // Some aggregators have no list of models; they answer, and that is what is asked.
-            _ => Ok(()),
-        }
-    }
-
     /// One paid call.
     pub(crate) async fn call(&self, call: &Call<'_>) -> Result<Answer, Error> {
         let request = match self.settings.reference() {
@@ -74,19 +58,22 @@ impl Provider {
         }
         let response = request.send().await.map_err(|error| lost(&error))?;
 
-        let status = response.status();
-        let wait = Wait::of(response.headers());
-        let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
-        let request_id = header("x-request-id");
-        let body = read(response).await?;
-        if status.is_success() && !wire::is_error(&body) {
-            let (images, billed) = wire::read(&body, call.images)?;
-            return Ok(Answer::Images { images, billed, request_id });
-        }
-        match classify(status.as_u16(), wait, &body) {
-            Unsuccessful::Rejected(message) => Ok(Answer::Rejected { message, request_id }),
-            Unsuccessful::Failed(error) => Err(error),
-        }
+        let request_id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(one_line);
+        let reply = reply(response).await?;
+        Ok(match reply.read(call.images, &self.settings.words, &self.settings.base_url)? {
+            Read::Images { images, billed, left_out } => {
+                Answer::Images { images, billed, left_out, request_id }
+            }
+            Read::Rejected(message) => Answer::Rejected { message, request_id },
+        })
+    }
+
+    /// Asks for the list of models, which costs nothing.
+    pub(super) async fn models(&self) -> Result<Reply, Error> {
+        let request =
+            self.client.get(self.url("models")).bearer_auth(self.settings.api_key.expose_secret().trim());
+        let response = request.timeout(CHECK_TIMEOUT).send().await.map_err(|error| lost(&error))?;
+        reply(response).await
     }
 
     fn url(&self, path: &str) -> String {
@@ -121,21 +108,31 @@ impl Provider {
     }
 }
 
-/// Reads the answer's body up to the limit. A body that breaks off is an answer lost.
-async fn read(mut response: reqwest::Response) -> Result<Bytes, Error> {
-    let mut body = BytesMut::new();
-    // It has begun to answer: it works no more.
-    let is_done = response.status().is_success();
+/// Reads an answer, its body up to the limit. A body that breaks off is an answer lost.
+async fn reply(mut response: reqwest::Response) -> Result<Reply, Error> {
+    let status = response.status().as_u16();
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let is_html = header(CONTENT_TYPE).is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
+    let location = header(LOCATION).and_then(|to| response.url().join(to).ok());
+    let location = location.map(|to| crate::fetch::redacted(to.as_str()));
+    let wait = wait::of_headers(response.headers());
     let broken_off = |error: reqwest::Error| {
-        if is_done && !error.is_timeout() { Error::Cut { message: cause(&error) } } else { lost(&error) }
+        let message = cause(&error);
+        match status {
+            _ if error.is_timeout() => Error::TimedOut,
+            // It has begun to answer: it executes no more.
+            200..300 => Error::Cut { message },
+            _ => Error::Ambiguous { message, may_run: matches!(status, 408 | 504 | 524) },
+        }
     };
+    let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(broken_off)? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
             return Err(Error::BadAnswer { message: format!("larger than {MAX_ANSWER_BYTES} bytes") });
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body.freeze())
+    Ok(Reply { status, wait, is_html, location, body: body.freeze() })
 }
 
 /// A request without an answer. Only where no connection came about is it certain that nothing was billed.
@@ -148,7 +145,7 @@ fn lost(error: &reqwest::Error) -> Error {
     } else if error.is_timeout() {
         Error::TimedOut
     } else {
-        Error::Ambiguous { message }
+        Error::Ambiguous { message, may_run: true }
     }
 }
 

@@ -1,14 +1,9 @@
-//! The Images API's JSON.
+//! The Images API's requests.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{AnswerFormat, Call, Error, Payload, Preset, ReferenceImage, Settings};
-
-/// Longest URL an answer may give: a longer one is not taken into the history.
-const MAX_URL_BYTES: usize = 8_192;
+use super::{AnswerFormat, Call, Preset, ReferenceImage, Settings};
 
 /// Body of `POST /images/generations`, but for `image`: megabytes, shared with other calls.
 #[derive(Debug, Serialize)]
@@ -76,60 +71,9 @@ pub(super) fn content_type(bytes: &[u8]) -> &'static str {
     }
 }
 
-#[derive(Debug, Deserialize)]
-struct Images {
-    data: Vec<Image>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Image {
-    url: Option<String>,
-    b64_json: Option<String>,
-}
-
-/// Whether a body, whatever its status says, is the API's own error: no images, but an `error`.
-pub(super) fn is_error(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Either {
-        data: Option<serde::de::IgnoredAny>,
-        error: Option<serde::de::IgnoredAny>,
-    }
-    serde_json::from_slice::<Either>(body).is_ok_and(|either| either.data.is_none() && either.error.is_some())
-}
-
-/// Reads a successful answer: at most `asked` images, whichever way each came, and how many there were.
-///
-/// An entry that holds no image, or a broken one, counts as missing, as in a short answer: the others are paid for.
-pub(super) fn read(body: &[u8], asked: u32) -> Result<(Vec<Payload>, u32), Error> {
-    let images: Images = serde_json::from_slice(body).map_err(|error| Error::BadAnswer {
-        // Serde's own words quote what was sent.
-        message: format!("not an Images answer ({:?} error at column {})", error.classify(), error.column()),
-    })?;
-    let billed = images.data.len() as u32;
-    Ok((images.data.into_iter().filter_map(payload).take(asked as usize).collect(), billed))
-}
-
-fn payload(image: Image) -> Option<Payload> {
-    let decode = |text: &str| BASE64_STANDARD.decode(text.trim()).ok().map(Bytes::from).map(Payload::Bytes);
-    match (image.b64_json, image.url) {
-        (Some(text), _) if !text.is_empty() => decode(&text),
-        (_, Some(url)) if url.starts_with("data:") => decode(url.split_once(";base64,")?.1),
-        (_, Some(url)) if url.is_empty() || url.len() > MAX_URL_BYTES => None,
-        (_, url) => url.map(Payload::Url),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn images(body: &str, asked: u32) -> String {
-        let payloads = read(body.as_bytes(), asked).unwrap().0.into_iter().map(|payload| match payload {
-            Payload::Url(url) => url,
-            Payload::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
-        });
-        payloads.collect::<Vec<_>>().join(" ")
-    }
 
     #[tokio::test]
     async fn the_body_is_json_of_the_length_it_states() {
@@ -153,34 +97,5 @@ mod tests {
             "image": ["data:image/png;base64,iVBORyE="],
         });
         assert_eq!(serde_json::from_slice::<serde_json::Value>(&bytes).unwrap(), expected);
-    }
-
-    #[test]
-    fn an_image_is_read_whichever_way_it_came() {
-        assert_eq!(
-            images(r#"{"data":[{"b64_json":"b25l"},{"url":"https://x/2"}],"created":1}"#, 2),
-            "one https://x/2"
-        );
-        assert_eq!(images(r#"{"data":[{"url":"data:image/png;base64,b25l"}]}"#, 1), "one");
-        assert_eq!(images(r#"{"data":[{"b64_json":"","url":"https://x/2"}]}"#, 1), "https://x/2");
-    }
-
-    #[test]
-    fn a_broken_image_costs_no_other_and_more_than_asked_are_left() {
-        let body = format!(
-            r#"{{"data":[{{"b64_json":"%%%"}},{{}},{{"url":"{}"}},{{"url":"data:nonsense"}},{{"b64_json":"b25l"}},{{"b64_json":"dHdv"}}]}}"#,
-            "u".repeat(MAX_URL_BYTES + 1)
-        );
-        assert_eq!(images(&body, 1), "one");
-        assert_eq!(images(&body, 5), "one two");
-    }
-
-    #[test]
-    fn an_unreadable_answer_is_not_quoted() {
-        let error = read(br#"{"data":"a secret of any length"}"#, 1).unwrap_err().to_string();
-        assert!(!error.contains("secret"), "{error}");
-        assert!(is_error(br#"{"error":{"code":"moderation_blocked"}}"#));
-        assert!(!is_error(br#"{"data":[],"error":null}"#));
-        assert!(!is_error(b"<html>"));
     }
 }

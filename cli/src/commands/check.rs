@@ -128,6 +128,6 @@ async fn storage(config: &Config) -> Result<String, String> {
 async fn provider(config: &Config) -> Result<String, String> {
     let provider = Provider::new(&config.provider).map_err(|error| error.to_string())?;
     let hint = "set provider.base_url and provider.api_key";
-    provider.check().await.map_err(|error| format!("{error}; {hint}"))?;
-    Ok(format!("{}, model {}", config.provider.base_url, config.provider.model))
+    let found = provider.check().await.map_err(|error| format!("{error}; {hint}"))?;
+    Ok(format!("{}, model {}: {found}", config.provider.base_url, config.provider.model))
 }

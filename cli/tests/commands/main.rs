@@ -134,6 +134,7 @@ async fn check_names_what_is_wrong_and_what_to_do() {
     let (code, stdout, _) = darkroom(&stack, &["check"], "").await;
     assert_eq!(code, 0, "{stdout}");
     assert_eq!(stdout.lines().filter(|line| line.starts_with("ok")).count(), 5, "{stdout}");
+    assert!(stdout.contains("the model is listed; whether there is credit can't be told"), "{stdout}");
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_darkroom"));
     command.args(["check", "--json"]).envs(stack.environment());

@@ -12,6 +12,7 @@ use super::body::{Pace, body};
 use super::picture::Recipe;
 use super::request::ImageRequest;
 use super::settings::{Dialect, Settings};
+use crate::fault::Entries;
 
 /// What an image costs in tokens, as the real models count.
 const TOKENS_PER_IMAGE: usize = 1290;
@@ -53,6 +54,17 @@ impl Answer {
              <hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
         );
         Answer { content_type: "text/html", body: Bytes::from(body), ..Answer::json(status, &Value::Null) }
+    }
+
+    /// What somebody says, as it stands.
+    pub(super) fn verbatim(status: u16, body: &str) -> Answer {
+        let content_type = if body.starts_with('<') { "text/html" } else { "application/json" };
+        let error_code = serde_json::from_str::<Value>(body).ok().and_then(|body| {
+            let code = &body["error"]["code"];
+            code.as_str().map(str::to_owned).or_else(|| Some(code.as_u64()?.to_string()))
+        });
+        let body = Bytes::from(body.to_owned());
+        Answer { content_type, body, error_code, ..Answer::json(status, &Value::Null) }
     }
 
     /// Its JSON ends in the middle.
@@ -100,17 +112,31 @@ pub(super) fn success(
     created_s: u64,
     pictures: Vec<Picture>,
     recipes: &[Recipe],
+    entries: Option<Entries>,
 ) -> Answer {
     let (text_tokens, output_tokens) = (request.prompt.len().div_ceil(4), recipes.len() * TOKENS_PER_IMAGE);
     let image_tokens = request.references.len() * TOKENS_PER_IMAGE;
     let input_tokens = text_tokens + image_tokens;
-    let data: Vec<Value> = pictures
+    let format = request.format.unwrap_or(settings.format);
+    let mut data: Vec<Value> = pictures
         .into_iter()
-        .map(|picture| match picture {
-            Picture::Url(url) => json!({ "url": url }),
-            Picture::Bytes(bytes) => json!({ "b64_json": STANDARD.encode(bytes) }),
+        .map(|picture| match (picture, entries) {
+            (Picture::Url(url), Some(Entries::BrokenBytes)) => json!({ "url": url, "b64_json": "<omitted>" }),
+            (Picture::Url(url), _) => json!({ "url": url }),
+            (Picture::Bytes(bytes), Some(Entries::DataUrls)) => {
+                let data = STANDARD.encode(bytes);
+                json!({ "b64_json": format!("data:{};base64,{data}", format.content_type()) })
+            }
+            (Picture::Bytes(bytes), _) => json!({ "b64_json": STANDARD.encode(bytes) }),
         })
         .collect();
+    match (entries, data.first_mut()) {
+        (Some(Entries::NullFirst), Some(first)) => *first = Value::Null,
+        (Some(Entries::RejectedFirst), Some(first)) => {
+            *first = json!({ "error": { "code": "OutputImageSensitiveContentDetected", "message": "The output image may contain sensitive information." } });
+        }
+        _ => {}
+    }
     let mut body = json!({
         "created": created_s,
         "data": data,
@@ -126,7 +152,7 @@ pub(super) fn success(
         body["size"] = json!(format!("{width}x{height}"));
         body["quality"] = json!("high");
         body["background"] = json!("opaque");
-        body["output_format"] = json!(request.format.unwrap_or(settings.format).extension());
+        body["output_format"] = json!(format.extension());
     }
     let mut answer = Answer::json(200, &body);
     answer.headers.extend([

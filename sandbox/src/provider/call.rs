@@ -20,7 +20,7 @@ use super::picture::{Recipe, draw};
 use super::request::{self, Endpoint, ImageRequest};
 use super::settings::Settings;
 use super::{Shared, paced};
-use crate::fault::Fault;
+use crate::fault::{Entries, Fault};
 use crate::http::Connection;
 use crate::meter::Limits;
 
@@ -226,10 +226,7 @@ async fn work(
     let images = if let Some(Fault::ShortAnswer { images }) = fault { images } else { request.n };
     let made = match refusal(fault.as_ref()) {
         Some(outcome) => Err(outcome),
-        None => {
-            let sound = fault != Some(Fault::NotAnImage);
-            make(&shared, &settings, seq, &request, images, sound).await.map_err(Outcome::from)
-        }
+        None => make(&shared, &settings, seq, &request, images, fault.as_ref()).await.map_err(Outcome::from),
     };
     let answer = match made {
         Ok(answer) => answer,
@@ -244,6 +241,8 @@ async fn work(
             return outcome;
         }
     };
+    let rejected = u32::from(fault == Some(Fault::Entries(Entries::RejectedFirst)));
+    let images = images.saturating_sub(rejected);
     shared.meter.finished(seq, Some(images), settings.price_micros(images));
     settle(&shared, key.as_deref(), &slot, answer.clone(), true);
     delivery(fault.as_ref(), answer)
@@ -253,6 +252,10 @@ async fn work(
 fn delivery(fault: Option<&Fault>, answer: Answer) -> Outcome {
     match fault {
         Some(Fault::MalformedJson) => Outcome::Answer(answer.cut()),
+        Some(Fault::Says { status, body, .. }) => {
+            Outcome::Answer(Answer { spoilt: true, ..Answer::verbatim(*status, body) })
+        }
+        Some(Fault::Entries(Entries::NullFirst)) => Outcome::Answer(Answer { spoilt: true, ..answer }),
         Some(Fault::SlowBody { ms }) => {
             Outcome::Answer(Answer { pace: Pace::Over(Duration::from_millis(*ms)), ..answer })
         }
@@ -273,6 +276,7 @@ fn refusal(fault: Option<&Fault>) -> Option<Outcome> {
         Fault::InvalidKey => Some(ApiError::invalid_api_key(true).into()),
         Fault::InsufficientQuota => Some(ApiError::insufficient_quota().into()),
         Fault::Html { status } => Some(Outcome::Answer(Answer::html(*status))),
+        Fault::Says { status, body, billed: false } => Some(Outcome::Answer(Answer::verbatim(*status, body))),
         Fault::ResetBeforeBilling => Some(Outcome::Reset),
         Fault::HangBeforeBilling => Some(Outcome::Silence),
         _ => None,
@@ -286,11 +290,14 @@ async fn make(
     seq: u64,
     request: &ImageRequest,
     images: u32,
-    sound: bool,
+    fault: Option<&Fault>,
 ) -> Result<Answer, ApiError> {
+    let sound = fault != Some(&Fault::NotAnImage);
+    let entries = if let Some(Fault::Entries(entries)) = fault { Some(*entries) } else { None };
+    let by_url = request.by_url && entries != Some(Entries::DataUrls);
     let recipes = recipes(shared, settings, seq, request, images, sound).await?;
     let pictures = async {
-        if request.by_url {
+        if by_url {
             return Ok(Vec::new());
         }
         let mut pictures = Vec::new();
@@ -305,14 +312,14 @@ async fn make(
         tracing::error!(%error, "a picture could not be drawn");
         ApiError::status(500, None)
     })?;
-    if request.by_url {
+    if by_url {
         // Only now: a URL's life begins with the answer.
         let live = paced(settings.url_ttl_ms, settings.speed);
         pictures.extend(recipes.iter().map(|recipe| Picture::Url(shared.files.put(recipe.clone(), live))));
     }
     let created_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let spoilt = !sound && !request.by_url;
-    Ok(Answer { spoilt, ..success(settings, request, created_s, pictures, &recipes) })
+    let spoilt = !sound && !by_url;
+    Ok(Answer { spoilt, ..success(settings, request, created_s, pictures, &recipes, entries) })
 }
 
 async fn recipes(

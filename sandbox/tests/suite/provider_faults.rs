@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sandbox::provider::Settings;
-use sandbox::{Fault, Format, Provider, Rule};
+use sandbox::{Entries, Fault, Format, Provider, Rule};
 use serde_json::Value;
 
 use crate::client::*;
@@ -75,6 +75,59 @@ async fn answers_can_be_cut_or_not_the_apis_at_all() -> Result<()> {
     assert_eq!(page.headers()["content-type"], "text/html");
     assert!(serde_json::from_slice::<Value>(&cut.bytes().await?).is_err());
     assert_eq!((provider.bill().calls, provider.bill().images), (1, 2));
+    provider.stop().await
+}
+
+#[tokio::test]
+async fn answers_can_be_anything_and_are_billed_if_they_say_so() -> Result<()> {
+    let provider = Provider::start(aggregator()).await?;
+    let cases = [
+        (Fault::says(200, r#"{"error":{"code":429}}"#), 200, "application/json", 0),
+        (Fault::says(451, "<html>no</html>"), 451, "text/html", 0),
+        (Fault::job(), 200, "application/json", 2),
+    ];
+    let mut billed = 0;
+    for (fault, status, content_type, images) in cases {
+        let Fault::Says { body: expected, .. } = &fault else { continue };
+        let expected = expected.clone();
+        provider.faults().add(Rule::new(fault).times(1));
+        let answer = generations(&provider, &asks(&provider, "x", 2)).send().await?;
+        billed += images;
+        assert_eq!(
+            (answer.status().as_u16(), answer.headers()["content-type"].to_str()?),
+            (status, content_type)
+        );
+        assert_eq!((answer.text().await?, provider.bill().images), (expected, billed));
+    }
+    provider.stop().await
+}
+
+#[tokio::test]
+async fn entries_come_in_other_forms() -> Result<()> {
+    let provider = Provider::start(aggregator()).await?;
+    let ask = async |entries| {
+        provider.faults().add(Rule::new(Fault::Entries(entries)).times(1));
+        let before = provider.bill().images;
+        let data =
+            body(generations(&provider, &asks(&provider, "x", 2)).send().await?).await?["data"].clone();
+        anyhow::Ok((data, provider.bill().images - before))
+    };
+
+    let (data, billed) = ask(Entries::DataUrls).await?;
+    let prefixed = data[0]["b64_json"].as_str().context("bytes")?;
+    let bytes = STANDARD.decode(prefixed.strip_prefix("data:image/jpeg;base64,").context("a data URL")?)?;
+    assert!(image::load_from_memory(&bytes).is_ok());
+    assert_eq!(billed, 2);
+
+    let (data, billed) = ask(Entries::BrokenBytes).await?;
+    assert!(STANDARD.decode(data[0]["b64_json"].as_str().context("bytes")?).is_err());
+    assert_eq!((data[0]["url"].is_string(), billed), (true, 2));
+
+    let (data, billed) = ask(Entries::NullFirst).await?;
+    assert_eq!((data[0].is_null(), data[1]["url"].is_string(), billed), (true, true, 2));
+
+    let (data, billed) = ask(Entries::RejectedFirst).await?;
+    assert_eq!((data[0]["error"].is_object(), data[1]["url"].is_string(), billed), (true, true, 1));
     provider.stop().await
 }
 

@@ -105,6 +105,13 @@ impl Config {
             checks.that((0.0..1_000.0).contains(&price), key, "is not a price", "0.039");
         }
 
+        for (list, words) in provider.words.lists() {
+            // A word of one letter is in every message.
+            let too_short = words.iter().any(|word| word.trim().len() < 3);
+            let key = format!("provider.words.{list}");
+            checks.that(!too_short, &key, "has a word of less than 3 bytes", "words such as content_filter");
+        }
+
         let fetch = &self.fetch;
         checks.within("fetch.connect_timeout_ms", fetch.connect_timeout_ms, 100..=60_000);
         checks.within("fetch.read_timeout_ms", fetch.read_timeout_ms, 100..=60_000);
