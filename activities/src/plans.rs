@@ -6,7 +6,7 @@ use serde::Deserialize;
 use workflows::plan::batches;
 use workflows::types::{GenerateImagesInput, PlanSpec};
 
-/// What a plan is worth; section `[plans.<name>]` of the configuration.
+/// A plan; section `[plans.<name>]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {

@@ -1,5 +1,9 @@
 //! The object store: one bucket behind the S3 protocol (R2, S3, MinIO, …).
 
+mod error;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -16,6 +20,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::incoming::{self, Incoming};
+use error::excerpt;
+
+pub use error::Error;
 
 /// Section `[storage]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -36,56 +43,6 @@ pub struct Settings {
     /// How long one request may take, in milliseconds; an upload counts as one.
     pub request_timeout_ms: u64,
 }
-
-/// What went wrong with the store, by what the caller can do.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The bucket is there and has no such object: S3's `NoSuchKey`.
-    #[error("there is no object `{}` in bucket `{bucket}`", excerpt(key))]
-    NotFound {
-        /// The key.
-        key: String,
-        /// The bucket.
-        bucket: String,
-    },
-    /// The store takes no such key, or keeps its object in an archive. Another try gives the same.
-    #[error("the object store refuses the key `{}`: {why}", excerpt(key))]
-    KeyRefused {
-        /// The key.
-        key: String,
-        /// The store's words.
-        why: String,
-    },
-    /// The object is larger than it may be.
-    #[error("object `{}` has {size_bytes} bytes: {limit_bytes} at most", excerpt(key))]
-    TooLarge {
-        /// The key.
-        key: String,
-        /// Its size.
-        size_bytes: u64,
-        /// The limit.
-        limit_bytes: u64,
-    },
-    /// Not reached, overloaded, misconfigured, or it refuses: worth another try, or the operator's eye.
-    #[error("the object store could not {action}: {why}")]
-    Unavailable {
-        /// What was tried, and in which bucket.
-        action: String,
-        /// What it said.
-        why: String,
-    },
-}
-
-/// Error codes of S3, R2, Ceph, MinIO and StorageGRID that speak of the object's key alone. `InvalidObjectState` is an archived object.
-const KEY_REFUSALS: [&str; 7] = [
-    "InvalidURI",
-    "KeyTooLongError",
-    "KeyTooLong",
-    "InvalidObjectName",
-    "XMinioInvalidObjectName",
-    "XMinioInvalidResourceName",
-    "InvalidObjectState",
-];
 
 /// The configured bucket.
 #[derive(Debug, Clone)]
@@ -231,7 +188,7 @@ impl Storage {
         let request = self.client.delete_object().bucket(&self.bucket).key(key);
         match request.send().await {
             Ok(_) => Ok(()),
-            Err(error) if error.code() == Some(NO_SUCH_KEY) => Ok(()),
+            Err(error) if error::is_no_such_key(&error) => Ok(()),
             Err(error) => Err(self.unavailable("delete", key, &error)),
         }
     }
@@ -251,22 +208,19 @@ impl Storage {
         Ok(objects)
     }
 
-    /// The error of a failed read. A status alone says nothing of the key: a missing bucket is a 404, too, and a server that isn't
-    /// S3 answers 404 to everything.
+    /// The error of a failed read.
     fn unread<E: ProvideErrorMetadata + std::error::Error + 'static>(
         &self,
         key: &str,
         error: &SdkError<E>,
     ) -> Error {
-        match (status(error), error.code()) {
-            (_, Some(NO_SUCH_KEY)) => Error::NotFound { key: key.to_owned(), bucket: self.bucket.clone() },
-            (_, Some(code)) if KEY_REFUSALS.contains(&code) => {
-                Error::KeyRefused { key: key.to_owned(), why: answer(error) }
-            }
-            // The URI holds the bucket and the key, and nothing else.
-            (Some(414), _) => Error::KeyRefused { key: key.to_owned(), why: answer(error) },
-            _ => self.unavailable("get", key, error),
+        if error::is_no_such_key(error) {
+            return Error::NotFound { key: key.to_owned(), bucket: self.bucket.clone() };
         }
+        if error::refuses_key(error) {
+            return Error::KeyRefused { key: key.to_owned(), why: error::answer(error) };
+        }
+        self.unavailable("get", key, error)
     }
 
     fn unavailable<E: ProvideErrorMetadata + std::error::Error + 'static>(
@@ -275,7 +229,7 @@ impl Storage {
         key: &str,
         error: &SdkError<E>,
     ) -> Error {
-        Error::Unavailable { action: self.action(verb, key), why: answer(error) }
+        Error::Unavailable { action: self.action(verb, key), why: error::answer(error) }
     }
 
     /// Words for a message, from which an operator sees the bucket and the endpoint.
@@ -287,9 +241,6 @@ impl Storage {
     }
 }
 
-/// S3's code for an object that isn't there, in a bucket that is.
-const NO_SUCH_KEY: &str = "NoSuchKey";
-
 /// Bucket and endpoint, without what else a URL may carry.
 fn place(settings: &Settings) -> String {
     let endpoint = match url::Url::parse(&settings.endpoint_url) {
@@ -298,39 +249,3 @@ fn place(settings: &Settings) -> String {
     };
     format!("bucket `{}` at {endpoint}", settings.bucket)
 }
-
-/// At most 100 characters of a key, more than any of our own has: a user's may fill a message.
-fn excerpt(key: &str) -> String {
-    match key.char_indices().nth(100) {
-        Some((end, _)) => format!("{}…", &key[..end]),
-        None => key.to_owned(),
-    }
-}
-
-/// HTTP status of an answer, also where its body isn't S3's XML.
-fn status<E>(error: &SdkError<E>) -> Option<u16> {
-    error.raw_response().map(|response| response.status().as_u16())
-}
-
-/// The store's answer in words, or the reason why there is none.
-fn answer<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> String {
-    match (status(error), error.code()) {
-        (Some(status), Some(code)) => {
-            format!("HTTP {status} {code}: {}", error.message().unwrap_or("no message"))
-        }
-        (Some(status), None) => format!("HTTP {status} without an error code of S3"),
-        (None, _) => innermost(error),
-    }
-}
-
-/// The innermost cause: "connection refused" rather than "dispatch failure".
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-#[cfg(test)]
-mod tests;

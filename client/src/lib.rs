@@ -76,7 +76,7 @@ impl Client {
                 format!("the input is {size} bytes long: {MAX_INPUT_BYTES} at most; give fewer prompts");
             return Err(Error::InvalidInput(message));
         }
-        // Another round only where another caller has started the task in between.
+        // A second round is due only where another caller has started the task in between.
         loop {
             if self.start_workflow(input, WorkflowIdReusePolicy::RejectDuplicate).await? {
                 return Ok(self.task(&input.task_id));
@@ -240,7 +240,7 @@ impl Task {
         Ok(description.status())
     }
 
-    /// Whether its latest run left no result, so that another run is due. Where there is a row, that run must have the same input.
+    /// True where the latest run left no result, so that another is due. Where there is a row, the input must be the same.
     async fn may_start_again(&self, input: &GenerateImagesInput) -> Result<bool, Error> {
         let status = self.status().await?;
         let cut_off =

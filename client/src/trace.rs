@@ -1,4 +1,4 @@
-//! What a run of a task has left in the database, as its history tells.
+//! Reads from a run's history how much of the task the database has.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use workflows::types::PrepareOutput;
 
-/// What a run has left in the database.
+/// The trace of a run in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trace {
-    /// Nothing of its own: `prepare` never succeeded. Whether an earlier run left a row, the next one's `prepare` finds out.
+    /// Nothing of its own: `prepare` never succeeded. An earlier run's row is compared by the next run's `prepare`.
     Nothing,
     /// A row that says it runs: `prepare` succeeded, `insert` did not.
     Row,
@@ -19,7 +19,7 @@ pub(crate) enum Trace {
 }
 
 impl Trace {
-    /// The trace of the run with this history.
+    /// Reads a run's history, up to the event that decides.
     pub(crate) async fn of<E>(
         mut history: impl Stream<Item = Result<HistoryEvent, E>> + Unpin,
     ) -> Result<Self, E> {

@@ -196,7 +196,7 @@ fn the_activities_types_are_frozen() {
     );
 }
 
-/// What the workflow makes of an input of that type.
+/// The input of a workflow or an activity, as decoded from this JSON.
 fn decoded<T: DeserializeOwned>(json: &Value) -> Checked<T> {
     let payload = Payload { data: serde_json::to_vec(json).unwrap(), ..Payload::default() };
     let converter = PayloadConverter::default();

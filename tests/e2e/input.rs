@@ -26,7 +26,7 @@ async fn whatever_is_wrong_with_the_json_is_named() {
         (json!(7), "not a generate_images input"),
         (json!(null), "not a generate_images input"),
         (json!([]), "expected an object"),
-        // Its fields by position.
+        // The fields by position.
         (json!(["x", "ann", "free", "p", [], "uploads/portrait.jpg"]), "expected an object"),
         (json!({}), "task_id"),
         (without("photo"), "photo"),

@@ -77,7 +77,7 @@ fn keys(configuration: &Figment) -> Vec<String> {
     super::leaves(all).into_iter().map(|(key, _)| key).collect()
 }
 
-/// Ignored, such a variable would leave the default in force, silently.
+/// A variable that was meant as a setting. Ignoring it would silently leave the default in force.
 fn misspelt(name: &str, key: &str) -> Error {
     let meant = key.to_uppercase().replace('.', "__");
     Error(format!(
