@@ -51,6 +51,7 @@ impl<'de> Deserialize<'de> for GenerateImagesInput {
 }
 
 #[derive(Deserialize)]
+#[serde(transparent)]
 struct Request(#[serde(with = "RequestFields")] GenerateImagesInput);
 
 /// The fields of [`GenerateImagesInput`]. Unknown ones are errors, so that a misspelt one is not silently ignored.

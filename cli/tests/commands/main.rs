@@ -82,6 +82,9 @@ async fn exit_codes_tell_bad_input_failure_and_absence_apart() {
     let (code, _, stderr) = darkroom(&stack, &start("uploads/portrait.jpg", "gold"), "").await;
     assert_eq!(code, 3, "{stderr}");
     assert!(stderr.contains("plan `gold` is not configured"), "{stderr}");
+    let (code, _, stderr) = darkroom(&stack, &start("uploads/nobody.jpg", "free"), "").await;
+    assert_eq!(code, 3, "{stderr}");
+    assert!(stderr.contains("there is no object `uploads/nobody.jpg`"), "{stderr}");
     let (code, _, stderr) = darkroom(&stack, &["show", "c2"], "").await;
     assert_eq!(code, 6, "{stderr}");
     assert!(stderr.contains("its input was refused; what Temporal knows: darkroom watch c2"), "{stderr}");
