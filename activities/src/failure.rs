@@ -148,9 +148,9 @@ impl Failure {
     /// The object that the user named as photo could not be read.
     pub(crate) fn of_photo_key(error: storage::Error) -> Self {
         match &error {
-            storage::Error::NotFound { .. } | storage::Error::TooLarge { .. } => {
-                Self::invalid_input(format!("photo: {error}"))
-            }
+            storage::Error::NotFound { .. }
+            | storage::Error::KeyRefused { .. }
+            | storage::Error::TooLarge { .. } => Self::invalid_input(format!("photo: {error}")),
             storage::Error::Unavailable { .. } => error.into(),
         }
     }

@@ -12,6 +12,7 @@ mod insert;
 mod late;
 mod paid_call;
 mod photo;
+pub mod plans;
 mod prepare;
 pub mod provider;
 mod references;
@@ -24,27 +25,15 @@ use std::sync::Arc;
 
 use database::DatabaseConnection;
 use limiter::Limiter;
-use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use fetch::Fetcher;
 use provider::Provider;
 use storage::Storage;
 
+pub use plans::Plan;
 pub use references::References;
 pub use steps::{Beautify, Generate, Insert, Prepare, Transfer};
-
-/// What a plan is worth; section `[plans.<name>]` of the configuration.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Plan {
-    /// Images a task of this plan gets.
-    pub images: u32,
-    /// Temporal priority, 1 (first) to 5.
-    pub priority: u32,
-    /// Fairness weight of one user of this plan.
-    pub weight: f32,
-}
 
 /// What the steps may touch: the only way to the outside.
 pub struct Activities {

@@ -2,12 +2,11 @@
 
 use workflows::failure::FailureKind;
 use workflows::keys;
-use workflows::plan::batches;
 use workflows::types::{GenerateImagesInput, PlanSpec, PrepareInput, PrepareOutput, Prepared, TaskState};
 
 use crate::failure::{Failure, Retry};
 use crate::heartbeat::Done;
-use crate::{Activities, photo};
+use crate::{Activities, photo, plans};
 
 /// Checks the input, stores a checked copy of the photo and gives the task its row, in this order.
 ///
@@ -49,46 +48,9 @@ pub(crate) async fn prepare(
 
 /// The plan's numbers, as configured now: from here on they are the task's own.
 fn plan(reach: &Activities, request: &GenerateImagesInput) -> Result<PlanSpec, Failure> {
-    let Some(plan) = reach.plans.get(&request.plan) else {
-        let known: Vec<&str> = reach.plans.keys().map(String::as_str).collect();
-        return Err(Failure::invalid_input(format!(
-            "plan `{}` is not configured: use one of {}",
-            request.plan.chars().take(40).collect::<String>(),
-            known.join(", ")
-        )));
-    };
-    let prompts = request.all_prompts();
-    if prompts.len() > plan.images as usize {
-        return Err(Failure::invalid_input(format!(
-            "{} prompts for the {} images of plan `{}`: give at most one prompt an image",
-            prompts.len(),
-            plan.images,
-            request.plan
-        )));
-    }
-    let spec = PlanSpec {
-        name: request.plan.clone(),
-        images: plan.images,
-        batch_size: reach.batch_size.min(reach.provider.settings().images_per_call()),
-        priority: plan.priority,
-        weight: plan.weight,
-    };
-    // All batches are scheduled at once, each with its prompt: Temporal takes 4 MB at a time.
-    let batches = batches(&spec, prompts.len() as u32);
-    let bytes: usize = batches.iter().map(|batch| prompts[batch.prompt_index as usize].len()).sum();
-    if bytes > MAX_SCHEDULED_PROMPT_BYTES {
-        return Err(Failure::invalid_input(format!(
-            "the prompts are too long for plan `{}`: {bytes} bytes over its {} provider calls, \
-             {MAX_SCHEDULED_PROMPT_BYTES} at most",
-            request.plan,
-            batches.len()
-        )));
-    }
-    Ok(spec)
+    let batch_size = reach.batch_size.min(reach.provider.settings().images_per_call());
+    plans::resolve(&reach.plans, batch_size, request).map_err(Failure::invalid_input)
 }
-
-/// Bytes of prompts that a task's calls may carry in all.
-const MAX_SCHEDULED_PROMPT_BYTES: usize = 2_000_000;
 
 async fn checked_photo(
     reach: &Activities,

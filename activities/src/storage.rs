@@ -1,5 +1,9 @@
 //! The object store: one bucket behind the S3 protocol (R2, S3, MinIO, …).
 
+mod error;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -16,6 +20,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::incoming::{self, Incoming};
+use error::excerpt;
+
+pub use error::Error;
 
 /// Section `[storage]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -37,40 +44,13 @@ pub struct Settings {
     pub request_timeout_ms: u64,
 }
 
-/// What went wrong with the store, by what the caller can do.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is no such object.
-    #[error("there is no object `{key}`")]
-    NotFound {
-        /// The key.
-        key: String,
-    },
-    /// The object is larger than it may be.
-    #[error("object `{key}` has {size_bytes} bytes: {limit_bytes} at most")]
-    TooLarge {
-        /// The key.
-        key: String,
-        /// Its size.
-        size_bytes: u64,
-        /// The limit.
-        limit_bytes: u64,
-    },
-    /// Not reached, overloaded, or it refuses: worth another try, or the operator's eye.
-    #[error("the object store could not {action}: {why}")]
-    Unavailable {
-        /// What was tried.
-        action: String,
-        /// What it said.
-        why: String,
-    },
-}
-
 /// The configured bucket.
 #[derive(Debug, Clone)]
 pub struct Storage {
     client: aws_sdk_s3::Client,
     bucket: String,
+    /// Bucket and endpoint, for messages.
+    place: String,
 }
 
 impl Storage {
@@ -104,7 +84,8 @@ impl Storage {
         if !settings.endpoint_url.is_empty() {
             config = config.endpoint_url(&settings.endpoint_url);
         }
-        Self { client: aws_sdk_s3::Client::from_conf(config.build()), bucket: settings.bucket.clone() }
+        let client = aws_sdk_s3::Client::from_conf(config.build());
+        Self { client, bucket: settings.bucket.clone(), place: place(settings) }
     }
 
     /// Checks that the bucket is there and may be listed, written and cleared.
@@ -113,10 +94,7 @@ impl Storage {
         self.put(&key, "text/plain", Bytes::from_static(b"darkroom check")).await?;
         self.delete(&key).await?;
         let request = self.client.list_objects_v2().bucket(&self.bucket).max_keys(1);
-        request
-            .send()
-            .await
-            .map_err(|error| unavailable(format!("list bucket `{}`", self.bucket), &error))?;
+        request.send().await.map_err(|error| self.unavailable("list", "", &error))?;
         Ok(())
     }
 
@@ -144,9 +122,11 @@ impl Storage {
         content_type: &str,
         file: tokio::fs::File,
     ) -> Result<(), Error> {
-        let action = || format!("put `{key}`");
         let body = ByteStream::read_from().file(file).build().await;
-        let body = body.map_err(|error| Error::Unavailable { action: action(), why: error.to_string() })?;
+        let body = body.map_err(|error| Error::Unavailable {
+            action: self.action("put", key),
+            why: error.to_string(),
+        })?;
         self.put_body(key, content_type, None, body).await
     }
 
@@ -159,25 +139,23 @@ impl Storage {
     ) -> Result<(), Error> {
         let request = self.client.put_object().bucket(&self.bucket).key(key).content_type(content_type);
         let request = request.set_content_length(length.map(|length| length as i64)).body(body);
-        request.send().await.map_err(|error| unavailable(format!("put `{key}`"), &error))?;
+        request.send().await.map_err(|error| self.unavailable("put", key, &error))?;
         Ok(())
     }
 
     /// Opens an object for reading.
     pub(crate) async fn open(&self, key: &str) -> Result<Incoming, Error> {
         let request = self.client.get_object().bucket(&self.bucket).key(key);
-        let object = request.send().await.map_err(|error| match status(&error) {
-            Some(404) => Error::NotFound { key: key.to_owned() },
-            _ => unavailable(format!("get `{key}`"), &error),
-        })?;
+        let object = request.send().await.map_err(|error| self.unread(key, &error))?;
         let length = object.content_length().and_then(|length| u64::try_from(length).ok());
-        let reading = (object.body, key.to_owned());
-        let stream = futures::stream::try_unfold(reading, |(mut body, key)| async move {
-            let chunk = body.try_next().await.map_err(|error| {
-                let action = format!("get `{key}`");
-                incoming::Error::from(Error::Unavailable { action, why: error.to_string() })
-            })?;
-            Ok(chunk.map(|chunk| (chunk, (body, key))))
+        let reading = (object.body, self.action("get", key));
+        let stream = futures::stream::try_unfold(reading, |(mut body, action)| async move {
+            match body.try_next().await {
+                Ok(chunk) => Ok(chunk.map(|chunk| (chunk, (body, action)))),
+                Err(error) => {
+                    Err(incoming::Error::from(Error::Unavailable { action, why: error.to_string() }))
+                }
+            }
         });
         Ok(Incoming { length, stream: stream.boxed() })
     }
@@ -190,9 +168,11 @@ impl Storage {
             return Err(too_large(size_bytes));
         }
         let mut bytes = Vec::with_capacity(length.unwrap_or_default() as usize);
-        let broke_off = |error: incoming::Error| {
-            let action = format!("get `{key}`");
-            Error::Unavailable { action, why: error.to_string() }
+        let broke_off = |error: incoming::Error| match error {
+            incoming::Error::Storage(error) => error,
+            error @ (incoming::Error::Fetch(_) | incoming::Error::Stopped) => {
+                Error::Unavailable { action: self.action("get", key), why: error.to_string() }
+            }
         };
         while let Some(chunk) = stream.try_next().await.map_err(broke_off)? {
             if (bytes.len() + chunk.len()) as u64 > limit_bytes {
@@ -208,8 +188,8 @@ impl Storage {
         let request = self.client.delete_object().bucket(&self.bucket).key(key);
         match request.send().await {
             Ok(_) => Ok(()),
-            Err(error) if status(&error) == Some(404) => Ok(()),
-            Err(error) => Err(unavailable(format!("delete `{key}`"), &error)),
+            Err(error) if error::is_no_such_key(&error) => Ok(()),
+            Err(error) => Err(self.unavailable("delete", key, &error)),
         }
     }
 
@@ -219,7 +199,7 @@ impl Storage {
         let mut pages =
             self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| unavailable(format!("list `{prefix}`"), &error))?;
+            let page = page.map_err(|error| self.unavailable("list", prefix, &error))?;
             for object in page.contents.unwrap_or_default() {
                 let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
                 objects.extend(object.key.map(|key| (key, size)));
@@ -227,32 +207,45 @@ impl Storage {
         }
         Ok(objects)
     }
-}
 
-/// HTTP status of an answer, also where its body isn't S3's XML.
-fn status<E>(error: &SdkError<E>) -> Option<u16> {
-    error.raw_response().map(|response| response.status().as_u16())
-}
-
-fn unavailable<E: ProvideErrorMetadata + std::error::Error + 'static>(
-    action: String,
-    error: &SdkError<E>,
-) -> Error {
-    let why = match (status(error), error.code()) {
-        (Some(status), Some(code)) => {
-            format!("HTTP {status} {code}: {}", error.message().unwrap_or("no message"))
+    /// The error of a failed read.
+    fn unread<E: ProvideErrorMetadata + std::error::Error + 'static>(
+        &self,
+        key: &str,
+        error: &SdkError<E>,
+    ) -> Error {
+        if error::is_no_such_key(error) {
+            return Error::NotFound { key: key.to_owned(), bucket: self.bucket.clone() };
         }
-        (Some(status), None) => format!("HTTP {status}"),
-        (None, _) => innermost(error),
-    };
-    Error::Unavailable { action, why }
+        if error::refuses_key(error) {
+            return Error::KeyRefused { key: key.to_owned(), why: error::answer(error) };
+        }
+        self.unavailable("get", key, error)
+    }
+
+    fn unavailable<E: ProvideErrorMetadata + std::error::Error + 'static>(
+        &self,
+        verb: &str,
+        key: &str,
+        error: &SdkError<E>,
+    ) -> Error {
+        Error::Unavailable { action: self.action(verb, key), why: error::answer(error) }
+    }
+
+    /// Words for a message, from which an operator sees the bucket and the endpoint.
+    fn action(&self, verb: &str, key: &str) -> String {
+        if key.is_empty() {
+            return format!("{verb} {}", self.place);
+        }
+        format!("{verb} `{}` in {}", excerpt(key), self.place)
+    }
 }
 
-/// The innermost cause: "connection refused" rather than "dispatch failure".
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
+/// Bucket and endpoint, without what else a URL may carry.
+fn place(settings: &Settings) -> String {
+    let endpoint = match url::Url::parse(&settings.endpoint_url) {
+        Ok(url) => url.origin().ascii_serialization(),
+        Err(_) => format!("S3 in region {}", settings.region),
+    };
+    format!("bucket `{}` at {endpoint}", settings.bucket)
 }

@@ -122,9 +122,9 @@ impl From<storage::Error> for Trouble {
     fn from(error: storage::Error) -> Self {
         match error {
             storage::Error::NotFound { .. } => Trouble::Gone(error.to_string()),
-            storage::Error::TooLarge { .. } | storage::Error::Unavailable { .. } => {
-                Trouble::Passing(error.into())
-            }
+            storage::Error::TooLarge { .. }
+            | storage::Error::KeyRefused { .. }
+            | storage::Error::Unavailable { .. } => Trouble::Passing(error.into()),
         }
     }
 }

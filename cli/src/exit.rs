@@ -13,19 +13,21 @@ pub(crate) enum Exit {
     TaskFailed,
     TaskCancelled,
     NotFound,
+    SomeRefused,
     Interrupted,
 }
 
 /// The table in `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0    done (for a task: completed or partial)
+  0    done (for a task: completed or partial; a task of which every prompt was rejected is partial, without an image)
   1    something is unavailable or broken; the message says what
   2    wrong usage
-  3    bad input or configuration; nothing was paid
+  3    bad input or configuration; the command paid nothing
   4    the task failed
   5    the task was cancelled
   6    there is no such task
+  7    start --stdin: some lines were started, others refused; the answers say which
   130  interrupted
   141  nobody reads the output any more";
 
@@ -69,6 +71,7 @@ impl From<Exit> for ExitCode {
             Exit::TaskFailed => 4,
             Exit::TaskCancelled => 5,
             Exit::NotFound => 6,
+            Exit::SomeRefused => 7,
             Exit::Interrupted => 130,
         })
     }

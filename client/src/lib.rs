@@ -12,6 +12,7 @@
 
 mod error;
 mod settings;
+mod trace;
 
 use std::time::Duration;
 
@@ -31,9 +32,10 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
     DescribeNamespaceRequest, DescribeTaskQueueRequest,
 };
 use workflows::GenerateImages;
-use workflows::failure::FailureKind;
 use workflows::types::{GenerateImagesInput, GenerateImagesOutput, Progress, Stage};
 use workflows::{Checked, keys, options, task_queue};
+
+use trace::Trace;
 
 pub use error::Error;
 pub use settings::Settings;
@@ -61,9 +63,9 @@ impl Client {
 
     /// Starts a task.
     ///
-    /// A task of this id that was started before is found again instead (`Task::existed`): whether it runs or has ended, its
-    /// result is the result, and nothing is paid twice. Only what was ended from outside (terminated, timed out) goes on, and
-    /// what was refused as `InvalidInput` may be tried with better input.
+    /// A task of this id that runs, or has ended with a row, is found again instead (`Task::existed`): its result is the result, and
+    /// nothing is paid twice. A run that was terminated or timed out goes on in another. A run that failed without a row (its input
+    /// was refused, its photo could not be had) is started again, also with other input.
     ///
     /// Errors: `InvalidInput` before anything is sent; `InputDiffers` where a task of this id has other input.
     pub async fn start(&self, input: &GenerateImagesInput) -> Result<Task, Error> {
@@ -74,27 +76,19 @@ impl Client {
                 format!("the input is {size} bytes long: {MAX_INPUT_BYTES} at most; give fewer prompts");
             return Err(Error::InvalidInput(message));
         }
-        if self.start_workflow(input, WorkflowIdReusePolicy::RejectDuplicate).await? {
-            return Ok(self.task(&input.task_id));
-        }
-        let task = Task { existed: true, ..self.task(&input.task_id) };
-        let ended = task.status().await?;
-        let refused = ended == WorkflowExecutionStatus::Failed
-            && matches!(task.result().await, Err(Error::Failed { failure, .. }) if failure.kind == FailureKind::InvalidInput);
-        if !refused {
-            let fields = task.input().await?.differences(input);
-            if !fields.is_empty() {
-                return Err(Error::InputDiffers { task_id: input.task_id.clone(), fields });
+        // A second round is due only where another caller has started the task in between.
+        loop {
+            if self.start_workflow(input, WorkflowIdReusePolicy::RejectDuplicate).await? {
+                return Ok(self.task(&input.task_id));
+            }
+            let task = Task { existed: true, ..self.task(&input.task_id) };
+            if !task.may_start_again(input).await? {
+                return Ok(task);
+            }
+            if self.start_workflow(input, WorkflowIdReusePolicy::AllowDuplicateFailedOnly).await? {
+                return Ok(self.task(&input.task_id));
             }
         }
-        let goes_on =
-            [WorkflowExecutionStatus::Terminated, WorkflowExecutionStatus::TimedOut].contains(&ended);
-        if refused || goes_on {
-            let existed =
-                !self.start_workflow(input, WorkflowIdReusePolicy::AllowDuplicateFailedOnly).await?;
-            return Ok(Task { existed, ..task });
-        }
-        Ok(task)
     }
 
     /// Whether a workflow was started: not where the policy forbids it for one that is there.
@@ -244,6 +238,28 @@ impl Task {
         let description = self.handle.describe(Default::default()).await;
         let description = description.map_err(|error| Error::of_interaction(&self.task_id, error))?;
         Ok(description.status())
+    }
+
+    /// True where the latest run left no result, so that another is due. Where there is a row, the input must be the same.
+    async fn may_start_again(&self, input: &GenerateImagesInput) -> Result<bool, Error> {
+        let status = self.status().await?;
+        let cut_off =
+            [WorkflowExecutionStatus::Terminated, WorkflowExecutionStatus::TimedOut].contains(&status);
+        let unsuccessful =
+            [WorkflowExecutionStatus::Failed, WorkflowExecutionStatus::Canceled].contains(&status);
+        let trace = if cut_off || unsuccessful { self.trace().await? } else { Trace::End };
+        if trace != Trace::Nothing {
+            let fields = self.input().await?.differences(input);
+            if !fields.is_empty() {
+                return Err(Error::InputDiffers { task_id: self.task_id.clone(), fields });
+            }
+        }
+        Ok(cut_off || trace != Trace::End)
+    }
+
+    async fn trace(&self) -> Result<Trace, Error> {
+        let history = self.handle.fetch_history(Default::default());
+        Trace::of(history).await.map_err(|error| Error::of_interaction(&self.task_id, error))
     }
 
     /// What it was started with, read from its history.

@@ -201,6 +201,11 @@ impl Provider {
         self.serve(name, photo::Photo::Status { status })
     }
 
+    /// Serves a 503 that asks to be tried again immediately; its URL.
+    pub fn serve_busy(&self, name: &str) -> String {
+        self.serve(name, photo::Photo::Busy)
+    }
+
     fn serve(&self, name: &str, photo: photo::Photo) -> String {
         self.shared.photos.put(name, photo);
         format!("{}/photos/{name}", self.url())

@@ -35,7 +35,6 @@ fn the_environment_overlays_the_file_which_overlays_the_defaults() {
         ("AWS_ENDPOINT_URL", "http://general"),
         ("AWS_ENDPOINT_URL_S3", "http://s3"),
         ("UNRELATED", "ignored"),
-        ("DARKROOM_CACHE", "ignored"),
     ];
 
     let config = read(file, &variables).unwrap();
@@ -103,7 +102,18 @@ fn unknown_keys_and_wrong_types_are_named_with_their_place() {
             None,
             &["storage.secret_access_key", "expected a string, found a number"],
         ),
-        ("", Some(("DARKROOM_DATABASE", "postgres://u:s3cret@host/db")), &["database", "DARKROOM_DATABASE"]),
+        (
+            "",
+            Some(("DARKROOM_DATABASE__URI", "postgres://u:s3cret@host/db")),
+            &["uri", "DARKROOM_DATABASE__URI"],
+        ),
+        ("", Some(("DARKROOM_NONSENSE__URL", "s3cret")), &["nonsense", "DARKROOM_NONSENSE__URL"]),
+        (
+            "",
+            Some(("DARKROOM_DATABASE_URL", "postgres://u:s3cret@host/db")),
+            &["database.url", "DARKROOM_DATABASE__URL"],
+        ),
+        ("", Some(("DARKROOM_PLANS_PRO_IMAGES", "5")), &["plans.pro.images", "DARKROOM_PLANS__PRO__IMAGES"]),
         ("", Some(("DARKROOM_GENERATE__SLOTZ", "3")), &["slotz", "DARKROOM_GENERATE__SLOTZ"]),
         (
             "",
@@ -162,4 +172,37 @@ fn impossible_values_are_named_with_a_legal_one_all_at_once() {
 fn a_file_that_is_not_there_is_told() {
     let error = Config::read(Some(std::path::Path::new("nowhere.toml")), []).unwrap_err().to_string();
     assert!(error.contains("nowhere.toml") && error.contains("DARKROOM_CONFIG"), "{error}");
+}
+
+#[test]
+fn variables_that_can_be_no_setting_are_somebody_elses() {
+    let names = [
+        "DARKROOM",
+        "DARKROOM_",
+        "DARKROOM_CACHE",
+        "DARKROOM_CONFIG",
+        "DARKROOM_DATABASE",
+        "DARKROOM_NONSENSE",
+        "DARKROOM_SLOTS",
+        "DARKROOM_VERSION",
+        // From Kubernetes, for services named `darkroom` and `darkroom-temporal`.
+        "DARKROOM_PORT_7233_TCP_ADDR",
+        "DARKROOM_SERVICE_HOST",
+        "DARKROOM_TEMPORAL_PORT",
+        "DARKROOM_TEMPORAL_SERVICE_HOST",
+    ];
+    for name in names {
+        let config = read("", &[(name, "tcp://10.0.0.1:7233")]).unwrap();
+        assert_eq!(format!("{config:?}"), format!("{:?}", read("", &[]).unwrap()), "{name}");
+    }
+}
+
+#[test]
+fn every_list_is_told_as_it_was_read() {
+    let variables =
+        [("DARKROOM_FETCH__ALLOW_HOSTS", "[\"a\", 10.0.0.1 ,, b c"), ("DARKROOM_WORKER__ROLES", "tasks")];
+    let config = read("", &variables).unwrap();
+    let of = |key: &str| config.lists.iter().find(|(name, _)| name == key).unwrap().1.clone();
+    assert_eq!(of("fetch.allow_hosts"), ["[\"a\"", "10.0.0.1", "b c"]);
+    assert_eq!(of("worker.roles"), ["tasks"]);
 }

@@ -4,9 +4,13 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use temporalio_common::data_converters::{
+    PayloadConverter, SerializationContext, SerializationContextData, TemporalDeserializable,
+};
+use temporalio_common::protos::temporal::api::common::v1::Payload;
 use workflows::failure::FailureKind;
 use workflows::types::*;
-use workflows::{keys, task_queue};
+use workflows::{Checked, keys, task_queue};
 
 /// The JSON of a value, having checked that it comes back the same.
 fn wire<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: T) -> Value {
@@ -196,4 +200,46 @@ fn the_activities_types_are_frozen() {
             ],
         })
     );
+}
+
+/// The input of a workflow or an activity, as decoded from this JSON.
+fn decoded<T: DeserializeOwned>(json: &Value) -> Checked<T> {
+    let payload = Payload { data: serde_json::to_vec(json).unwrap(), ..Payload::default() };
+    let converter = PayloadConverter::default();
+    let context = SerializationContext::new(&SerializationContextData::None, &converter);
+    Checked::from_payloads(&context, vec![payload]).unwrap()
+}
+
+/// The object is an input, and the array of the same values isn't.
+fn only_objects<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: T, by_position: Value) {
+    assert_eq!(decoded::<T>(&json!(value)), Checked::Decoded(value));
+    for other in [by_position, json!([]), json!("x"), json!(1), json!(null)] {
+        let Checked::Undecodable(why) = decoded::<T>(&other) else { panic!("{other} was taken") };
+        assert!(why.contains("expected an object"), "{other}: {why}");
+    }
+}
+
+#[test]
+fn only_objects_are_input() {
+    let by_position = json!(["order-1", "ann", "pro", "in a garden", [], "uploads/ann.jpg"]);
+    only_objects(input(), by_position.clone());
+    only_objects(PrepareInput { request: input() }, json!([input()]));
+    let (task_id, photo_key) = ("order-1".to_owned(), "tasks/order-1/photo".to_owned());
+    let beautify = BeautifyInput { task_id: task_id.clone(), part: 1, photo_key };
+    only_objects(beautify, json!(["order-1", 1, "tasks/order-1/photo"]));
+    let (prompt, reference_key) = ("p".to_owned(), "k".to_owned());
+    let generate =
+        GenerateInput { task_id: task_id.clone(), batch: 3, part: 1, images: 5, prompt, reference_key };
+    only_objects(generate, json!(["order-1", 3, 1, 5, "p", "k"]));
+    only_objects(TransferInput { task_id, images: vec![] }, json!(["order-1", []]));
+    only_objects(
+        InsertInput { output: output(), failure: None, request: None },
+        json!([output(), null, null]),
+    );
+
+    // However it is read, and wherever it stands.
+    for nested in [by_position, json!({"request": ["order-1", "ann", "pro", "p", [], "k"]})] {
+        assert!(serde_json::from_value::<GenerateImagesInput>(nested.clone()).is_err(), "{nested}");
+        assert!(serde_json::from_value::<PrepareInput>(nested.clone()).is_err(), "{nested}");
+    }
 }

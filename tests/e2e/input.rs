@@ -1,8 +1,10 @@
 //! Bad input of every kind: the workflow fails at once, typed and readable, before anything is paid.
 
 use serde_json::{Value, json};
-use tests::{Stack, a_task, payload, portrait};
+use tests::{Outcome, Stack, a_task, payload, portrait};
+use workflows::failure::FailureKind;
 use workflows::keys;
+use workflows::types::TaskState;
 
 #[tokio::test]
 async fn whatever_is_wrong_with_the_json_is_named() {
@@ -23,7 +25,9 @@ async fn whatever_is_wrong_with_the_json_is_named() {
         (json!("a string"), "not a generate_images input"),
         (json!(7), "not a generate_images input"),
         (json!(null), "not a generate_images input"),
-        (json!([]), "not a generate_images input"),
+        (json!([]), "expected an object"),
+        // The fields by position.
+        (json!(["x", "ann", "free", "p", [], "uploads/portrait.jpg"]), "expected an object"),
         (json!({}), "task_id"),
         (without("photo"), "photo"),
         (without("user_id"), "user_id"),
@@ -61,7 +65,17 @@ async fn whatever_is_wrong_with_the_json_is_named() {
         (with("photo", json!("tasks/somebody-else/photo")), "a key of Darkroom's own"),
         (with("photo", json!("ftp://host/photo.jpg")), "scheme `ftp`"),
         (with("photo", json!("file:///etc/passwd")), "scheme `file`"),
-        (with("photo", json!("http://")), "photo"),
+        (with("photo", json!("http://")), "without a host"),
+        (with("photo", json!("http:///photo.jpg")), "without a host"),
+        (with("photo", json!("data:image/png;base64,AAAA")), "neither an http(s) URL nor an object key"),
+        (with("photo", json!("/uploads/portrait.jpg")), "neither an http(s) URL nor an object key"),
+        (with("photo", json!("uploads/../tasks/somebody-else/photo")), "segment"),
+        (with("photo", json!("./tasks/somebody-else/photo")), "segment"),
+        (with("photo", json!("..")), "segment"),
+        (with("photo", json!("k".repeat(1_025))), "photo is 1025 bytes long"),
+        (with("photo", json!("ж".repeat(513))), "photo is 1026 bytes long"),
+        (with("photo", json!(format!("http://host/{}", "p".repeat(4_085)))), "photo is 4097 bytes long"),
+        (with("photo", json!("k".repeat(1_024))), "there is no object `kkk"),
         (with("photo", json!("uploads/nobody.jpg")), "there is no object `uploads/nobody.jpg`"),
     ];
     for (input, says) in cases {
@@ -130,6 +144,40 @@ async fn a_photo_that_is_none_is_refused_with_what_it_is() {
         assert_eq!(stack.outcome(&input).await.state, None, "no row");
     }
     assert_eq!(stack.provider.meter().snapshot().calls, [], "nothing is paid");
+}
+
+#[tokio::test]
+async fn a_key_that_only_the_store_can_refuse_is_refused() {
+    let stack = Stack::with().strict_store().start().await;
+    let given = a_task().photo(&format!("uploads/{}", "k".repeat(300)));
+
+    let error = stack.result(&stack.begin(&given).await).await.unwrap_err();
+
+    let client::Error::Failed { failure, .. } = &error else { panic!("{error}") };
+    assert_eq!(failure.kind, FailureKind::InvalidInput, "{error}");
+    assert!(failure.message.contains("the object store refuses the key `uploads/kkk"), "{error}");
+    assert_eq!(stack.outcome(&given).await.state, None, "no row");
+}
+
+#[tokio::test]
+async fn the_operators_wrong_bucket_is_not_the_callers_fault_and_the_task_waits_until_it_is_mended() {
+    let wrong = |config: &mut worker::Config| config.storage.bucket = "nowhere".into();
+    let mut stack = Stack::with().strict_store().configure(wrong).start().await;
+    let given = a_task();
+    let task = stack.begin(&given).await;
+    stack.wait_until_retried(&task, "prepare").await;
+
+    let why = stack.last_failure(&task, "prepare").await;
+    assert!(why.contains(&format!("bucket `nowhere` at {}", stack.store.endpoint())), "{why}");
+    assert!(why.contains("NoSuchBucket"), "{why}");
+    stack.stop_worker();
+    stack.config.storage.bucket = stack.store.bucket().to_owned();
+    stack.start_worker();
+
+    assert_eq!(stack.result(&task).await.unwrap().images.len(), 2);
+    let expected =
+        Outcome { state: Some(TaskState::Completed), rows: 2, objects: 2, missing: vec![], images_billed: 3 };
+    assert_eq!(stack.outcome(&given).await, expected);
 }
 
 #[tokio::test]

@@ -214,6 +214,19 @@ impl Stack {
         tokio::time::timeout(PATIENCE, retried).await.expect("the activity isn't retried");
     }
 
+    /// The message of an activity's last failed attempt.
+    pub async fn last_failure(&self, task: &Task, activity_id: &str) -> String {
+        let pending = self.pending(task).await;
+        pending.into_iter().find(|(id, ..)| id == activity_id).map(|(_, _, why)| why).unwrap_or_default()
+    }
+
+    /// Ends a task's workflow from outside.
+    pub async fn terminate(&self, task: &Task) {
+        let id = workflows::keys::workflow_id(task.task_id());
+        let handle = self.temporal.get_workflow_handle::<workflows::GenerateImages>(id);
+        handle.terminate(Default::default()).await.unwrap();
+    }
+
     /// Waits until the workflow has been told of its cancel, and has acted on it.
     pub async fn wait_until_cancel_is_heard(&self, task: &Task) {
         let heard = async {

@@ -11,6 +11,7 @@ use activities::{Plan, fetch, provider, storage};
 use figment::Figment;
 use figment::error::{Actual, Kind};
 use figment::providers::{Format, Toml};
+use figment::value::{Dict, Value};
 use serde::Deserialize;
 
 use environment::Environment;
@@ -44,6 +45,9 @@ pub struct Config {
     pub transfer: Transfer,
     /// The plans, by name.
     pub plans: BTreeMap<String, Plan>,
+    /// Every list, by its key, as it was read: a variable's commas decide what its entries are.
+    #[serde(skip)]
+    pub lists: Vec<(String, Vec<String>)>,
 }
 
 /// Section `[worker]`.
@@ -151,15 +155,14 @@ impl Config {
             }
             figment = figment.merge(Toml::file_exact(file));
         }
-        let environment = Environment::new(&figment, variables)?;
-        let mut config: Self =
-            environment.merge_into(figment).extract().map_err(|error| Error(explain(error)))?;
+        let figment = Environment::new(&figment, variables)?.merge_into(figment);
+        let mut config: Self = figment.extract().map_err(|error| Error(explain(error)))?;
         // Lists of words are the only ones that are added to the defaults: who adds a word is not to lose the others.
         let words: provider::Words = Figment::from(Toml::string(DEFAULTS))
             .extract_inner("provider.words")
             .map_err(|error| Error(explain(error)))?;
         config.provider.words = words.amended_by(config.provider.words);
-        Ok(config)
+        Ok(Self { lists: lists(figment.extract().unwrap_or_default()), ..config })
     }
 
     /// Database connections this process may open: as configured, or one for every four steps of tasks, one for every sixteen calls and two
@@ -179,6 +182,25 @@ impl Config {
     fn least_connections(&self) -> u32 {
         if self.worker.roles.contains(&Role::Generate) { 3 } else { 1 }
     }
+}
+
+/// The keys and values of a section and of the sections in it, in order.
+fn leaves(section: Dict) -> Vec<(String, Value)> {
+    let nested = section.into_iter().flat_map(|(key, value)| match value {
+        Value::Dict(_, section) => {
+            leaves(section).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)).collect()
+        }
+        value => vec![(key, value)],
+    });
+    nested.collect()
+}
+
+fn lists(all: Dict) -> Vec<(String, Vec<String>)> {
+    let lists = leaves(all).into_iter().filter_map(|(key, value)| match value {
+        Value::Array(_, entries) => Some((key, entries.into_iter().filter_map(Value::into_string).collect())),
+        _ => None,
+    });
+    lists.collect()
 }
 
 /// One line for each error: what, which key, from where. Without values: they may be secret.

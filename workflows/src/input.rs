@@ -3,6 +3,8 @@
 //! Input that doesn't decode would leave a workflow hanging: the SDK can't create it, and Temporal retries the workflow
 //! task for ever. So whatever was sent decodes, and what is wrong with it fails the workflow in its first line.
 
+mod signed_url;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use temporalio_common::data_converters::{
@@ -10,8 +12,8 @@ use temporalio_common::data_converters::{
 };
 use temporalio_common::protos::temporal::api::common::v1::Payload;
 
-use crate::keys;
 use crate::types::GenerateImagesInput;
+use crate::{keys, object};
 
 /// A `T`, or why what was sent is none.
 ///
@@ -37,7 +39,7 @@ impl<T: DeserializeOwned> TemporalDeserializable for Checked<T> {
         payloads: Vec<Payload>,
     ) -> Result<Self, PayloadConversionError> {
         Ok(match payloads.as_slice() {
-            [payload] => match serde_json::from_slice(&payload.data) {
+            [payload] => match object::from_slice(&payload.data) {
                 Ok(decoded) => Checked::Decoded(decoded),
                 Err(error) => Checked::Undecodable(plainly(&error.to_string())),
             },
@@ -62,8 +64,10 @@ pub(crate) const MAX_PROMPTS: usize = 1_000;
 pub(crate) const MAX_PROMPTS_BYTES: usize = 1_000_000;
 /// Bytes of a task id, and of a user id (which is Temporal's limit for a fairness key).
 pub(crate) const MAX_ID_BYTES: usize = 64;
-/// Bytes of the photo's URL or object key (S3's limit for a key; enough for a signed URL's path and query).
-pub(crate) const MAX_PHOTO_BYTES: usize = 4_096;
+/// Bytes of the photo's URL: enough for a signed one.
+pub(crate) const MAX_URL_BYTES: usize = 4_096;
+/// Bytes of the photo's object key, which is the limit of S3 and R2.
+pub(crate) const MAX_KEY_BYTES: usize = 1_024;
 
 impl Checked<GenerateImagesInput> {
     /// The input if it can be worked with; else what is wrong, where, and what would be right.
@@ -151,9 +155,11 @@ impl GenerateImagesInput {
     }
 
     fn validate_photo(&self) -> Result<(), String> {
-        if self.photo.is_empty() || self.photo.len() > MAX_PHOTO_BYTES {
+        let limit = if self.photo_is_url() { MAX_URL_BYTES } else { MAX_KEY_BYTES };
+        if self.photo.is_empty() || self.photo.len() > limit {
             return Err(format!(
-                "photo is {} bytes long: give an http(s) URL or an object key of 1–{MAX_PHOTO_BYTES} bytes",
+                "photo is {} bytes long: give an http(s) URL of at most {MAX_URL_BYTES} bytes, \
+                 or an object key of 1–{MAX_KEY_BYTES} bytes",
                 self.photo.len()
             ));
         }
@@ -163,20 +169,9 @@ impl GenerateImagesInput {
                 excerpt(&self.photo)
             ));
         }
-        if keys::is_own(&self.photo) {
-            return Err(format!(
-                "photo {} is a key of Darkroom's own: copy the object to another key, such as uploads/…",
-                excerpt(&self.photo)
-            ));
-        }
         match self.photo.split_once("://") {
-            None if self.photo.starts_with('/') => {
-                Err(format!("photo {} is neither an http(s) URL nor an object key", excerpt(&self.photo)))
-            }
-            None | Some(("http" | "https", _)) => Ok(()),
-            Some((scheme, _)) => {
-                Err(format!("photo has the scheme {}: use http or https, or an object key", excerpt(scheme)))
-            }
+            Some((scheme, rest)) => validate_url(scheme, rest),
+            None => validate_key(&self.photo),
         }
     }
 
@@ -188,6 +183,14 @@ impl GenerateImagesInput {
     /// Whether the photo is a URL; else it is an object key.
     pub fn photo_is_url(&self) -> bool {
         self.photo.contains("://")
+    }
+
+    /// A URL that was signed anew names the same photo.
+    fn is_same_photo(&self, other: &Self) -> bool {
+        let signed = self.photo_is_url() && other.photo_is_url();
+        self.photo == other.photo
+            || signed
+                && signed_url::without_signature(&self.photo) == signed_url::without_signature(&other.photo)
     }
 
     /// Names of the fields in which the two inputs differ. Empty: they ask for the same.
@@ -202,9 +205,40 @@ impl GenerateImagesInput {
         compare("user_id", self.user_id == other.user_id);
         compare("plan", self.plan == other.plan);
         compare("prompts", self.all_prompts() == other.all_prompts());
-        compare("photo", self.photo == other.photo);
+        compare("photo", self.is_same_photo(other));
         fields
     }
+}
+
+fn validate_url(scheme: &str, rest: &str) -> Result<(), String> {
+    if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return Err(format!("photo has the scheme {}: use http or https, or an object key", excerpt(scheme)));
+    }
+    if rest.starts_with(['/', '?', '#']) || rest.is_empty() {
+        return Err("photo is a URL without a host: give the whole URL".into());
+    }
+    Ok(())
+}
+
+/// A key that a store may have: what else a store refuses, it says itself.
+fn validate_key(key: &str) -> Result<(), String> {
+    if keys::is_own(key) {
+        return Err(format!(
+            "photo {} is a key of Darkroom's own: copy the object to another key, such as uploads/…",
+            excerpt(key)
+        ));
+    }
+    if key.starts_with('/') || key.starts_with("data:") {
+        return Err(format!("photo {} is neither an http(s) URL nor an object key", excerpt(key)));
+    }
+    // Some stores and proxies resolve such a segment, and would read another object: one of another task, maybe.
+    if key.split('/').any(|segment| segment == "." || segment == "..") {
+        return Err(format!(
+            "photo {} has `.` or `..` as a segment of its path: give the key as the bucket lists it",
+            excerpt(key)
+        ));
+    }
+    Ok(())
 }
 
 /// At most 40 characters of what somebody sent, quoted, for a message.

@@ -9,6 +9,7 @@ pub mod failure;
 pub mod generate_images;
 mod input;
 pub mod keys;
+mod object;
 pub mod options;
 pub mod plan;
 pub mod task_queue;

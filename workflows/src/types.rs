@@ -6,10 +6,9 @@ use crate::failure::FailureKind;
 
 /// Input of the workflow `generate_images`: one photo and a plan.
 ///
-/// Start it on task queue `darkroom` under the workflow id `task-<task_id>`. Unknown fields are errors, so that a
-/// misspelt one is not silently ignored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Start it on task queue `darkroom` under the workflow id `task-<task_id>`. Only a JSON object is read as one, and unknown fields
+/// are errors (`object.rs`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GenerateImagesInput {
     /// The task's id, chosen by the caller: 1–64 of `A–Z a–z 0–9 _ -`. Object keys and rows derive from it.
     pub task_id: String,
@@ -18,10 +17,10 @@ pub struct GenerateImagesInput {
     /// Name of a configured plan, such as `free`, `start` or `pro`.
     pub plan: String,
     /// One prompt for all images. Give either this or `prompts`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
     /// Several prompts; the images are spread over them evenly and in order. Give either this or `prompt`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prompts: Vec<String>,
     /// The user's photo: an http(s) URL, or the key of an object in the configured bucket. JPEG, PNG or WebP.
     pub photo: String,

@@ -92,7 +92,9 @@ async fn find(what: What, config: &Config) -> Finding {
 }
 
 fn configuration(config: &Config) -> Result<String, String> {
-    config.validate().map(|()| "makes sense".into()).map_err(|error| error.to_string())
+    let lists = config.lists.iter().map(|(key, entries)| format!("{key} = {entries:?}"));
+    let lists = lists.collect::<Vec<_>>().join("; ");
+    config.validate().map(|()| format!("makes sense; {lists}")).map_err(|error| format!("{error}; {lists}"))
 }
 
 async fn temporal(config: &Config) -> Result<String, String> {

@@ -1,12 +1,13 @@
 //! `darkroom start`: one task from flags, or many from JSON lines on stdin.
 
+mod lines;
+
 use std::path::{Path, PathBuf};
 
+use activities::plans;
 use activities::storage::Storage;
-use anyhow::Context;
 use client::Client;
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncBufReadExt, BufReader};
 use worker::Config;
 use workflows::types::GenerateImagesInput;
 
@@ -16,7 +17,17 @@ use crate::exit::Exit;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   darkroom start --task order-1 --user ann --plan free --prompt 'in a garden' --photo-file portrait.jpg --wait
-  darkroom start --stdin < tasks.jsonl     one {\"task_id\",\"user_id\",\"plan\",\"prompt\",\"photo\"} a line")]
+  darkroom start --stdin < tasks.jsonl     one {\"task_id\",\"user_id\",\"plan\",\"prompt\",\"photo\"} a line
+
+The plan is looked up in this command's configuration, which must have the workers' plans.
+
+With --stdin each line is answered by a line of JSON: \"line\", \"task_id\" and \"started\"; then \"existed\", which is true for a
+task that was there already, or \"error\". \"started\" is false where the line was refused: nothing is paid for it. The exit code:
+  0  every line was started, or its task was there already
+  1  Temporal failed: \"started\" is null in the last answer, and later lines were not read. Give all lines again:
+     no task is started twice
+  3  every line was refused
+  7  some lines were started, others refused")]
 pub(crate) struct Args {
     /// The task's id: starting it again finds the same task.
     #[arg(long = "task", value_name = "ID", required_unless_present = "stdin")]
@@ -48,9 +59,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
-    let client = Client::connect(&config.temporal).await?;
     if args.stdin {
-        return start_lines(&client).await;
+        return lines::start(&config).await;
     }
     let task_id = args.task_id.unwrap_or_default();
     let upload = args.photo_file.map(|file| Upload::read(&config, &file)).transpose()?;
@@ -65,7 +75,8 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
         prompts,
         photo,
     };
-    input.validate().map_err(client::Error::InvalidInput)?;
+    check(&config, &input)?;
+    let client = Client::connect(&config.temporal).await?;
     if let Some(Upload { key, bytes }) = upload {
         Storage::new(&config.storage).put(&key, "application/octet-stream", bytes.into()).await?;
     }
@@ -86,6 +97,13 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
+/// Refuses what no worker with this configuration would take, before anything is started.
+fn check(config: &Config, input: &GenerateImagesInput) -> Result<(), client::Error> {
+    let batch_size = config.generate.batch_size.min(config.provider.images_per_call());
+    let checked = input.validate().and_then(|()| plans::resolve(&config.plans, batch_size, input));
+    checked.map(drop).map_err(client::Error::InvalidInput)
+}
+
 /// A local file on its way into the bucket, so that workers on other machines can read it.
 struct Upload {
     /// Derived from the bytes: another photo is other input.
@@ -104,37 +122,4 @@ impl Upload {
         let hash: String = Sha256::digest(&bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { key: format!("uploads/{hash}"), bytes })
     }
-}
-
-/// One line of output for each of input. A bad line is told and skipped; it makes the exit code 3.
-async fn start_lines(client: &Client) -> anyhow::Result<Exit> {
-    let mut lines = BufReader::new(tokio::io::stdin()).split(b'\n');
-    let (mut number, mut exit) = (0, Exit::Success);
-    while let Some(line) = lines.next_segment().await.context("stdin")? {
-        number += 1;
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let started = match serde_json::from_slice::<GenerateImagesInput>(&line) {
-            Ok(input) => client.start(&input).await,
-            Err(error) => Err(client::Error::InvalidInput(error.to_string())),
-        };
-        match started {
-            Ok(task) => println!(
-                "{}",
-                serde_json::json!({
-                    "line": number, "task_id": task.task_id(), "started": true, "existed": task.existed(),
-                })
-            ),
-            Err(error @ client::Error::Temporal(_)) => return Err(error.into()),
-            Err(error) => {
-                exit = Exit::BadInput;
-                println!(
-                    "{}",
-                    serde_json::json!({"line": number, "started": false, "error": error.to_string()})
-                );
-            }
-        }
-    }
-    Ok(exit)
 }

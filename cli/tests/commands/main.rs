@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod operate;
+mod start;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -67,27 +68,6 @@ async fn start_waits_watches_and_shows() {
 }
 
 #[tokio::test]
-async fn start_reads_json_lines_and_tells_of_each() {
-    let stack = Stack::start().await;
-    let good = a_task().id("line-1").0;
-    let typo = json!({"task_id": "line-2", "user_id": "ann", "plan": "free", "promt": "p", "photo": "k"});
-    let stdin = format!("{}\n\n{typo}\nnot json\n{}\n", json!(good), json!(a_task().id("line-5").0));
-
-    let (code, stdout, _) = darkroom(&stack, &["start", "--stdin"], &stdin).await;
-
-    assert_eq!(code, 3, "a bad line is bad input");
-    let told = lines(&stdout);
-    let started: Vec<(&Value, &Value)> = told.iter().map(|line| (&line["line"], &line["started"])).collect();
-    let expected =
-        [(1, true), (3, false), (4, false), (5, true)].map(|(line, started)| (json!(line), json!(started)));
-    assert_eq!(started, expected.iter().map(|(line, started)| (line, started)).collect::<Vec<_>>());
-    assert!(told[1]["error"].as_str().unwrap().contains("promt"), "{told:?}");
-    for started in ["line-1", "line-5"] {
-        assert_eq!(stack.result(&stack.client.task(started)).await.unwrap().images.len(), 2);
-    }
-}
-
-#[tokio::test]
 async fn exit_codes_tell_bad_input_failure_and_absence_apart() {
     let stack = Stack::start().await;
     let start = |photo: &'static str, plan: &'static str| {
@@ -102,6 +82,9 @@ async fn exit_codes_tell_bad_input_failure_and_absence_apart() {
     let (code, _, stderr) = darkroom(&stack, &start("uploads/portrait.jpg", "gold"), "").await;
     assert_eq!(code, 3, "{stderr}");
     assert!(stderr.contains("plan `gold` is not configured"), "{stderr}");
+    let (code, _, stderr) = darkroom(&stack, &start("uploads/nobody.jpg", "free"), "").await;
+    assert_eq!(code, 3, "{stderr}");
+    assert!(stderr.contains("there is no object `uploads/nobody.jpg`"), "{stderr}");
     let (code, _, stderr) = darkroom(&stack, &["show", "c2"], "").await;
     assert_eq!(code, 6, "{stderr}");
     assert!(stderr.contains("its input was refused; what Temporal knows: darkroom watch c2"), "{stderr}");
@@ -135,6 +118,8 @@ async fn check_names_what_is_wrong_and_what_to_do() {
     assert_eq!(code, 0, "{stdout}");
     assert_eq!(stdout.lines().filter(|line| line.starts_with("ok")).count(), 5, "{stdout}");
     assert!(stdout.contains("the model is listed; whether there is credit can't be told"), "{stdout}");
+    assert!(stdout.contains(r#"fetch.allow_hosts = ["127.0.0.1"]"#), "{stdout}");
+    assert!(stdout.contains(r#"worker.roles = ["tasks", "generate", "transfer"]"#), "{stdout}");
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_darkroom"));
     command.args(["check", "--json"]).envs(stack.environment());
@@ -168,6 +153,27 @@ async fn bad_configuration_is_told_before_anything_starts() {
     let (code, _, stderr) = run(command, "").await;
     assert_eq!(code, 3);
     assert!(stderr.contains("generate.slots is 0"), "{stderr}");
+}
+
+#[test]
+fn only_a_variable_that_can_be_a_setting_stops_a_command() {
+    let limits = |name: &str, value: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_darkroom"));
+        command.args(["check", "configuration"]).env_clear().env(name, value);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for name in ["DARKROOM_CACHE", "DARKROOM_IMAGE_TAG", "DARKROOM_SERVICE_HOST"] {
+        assert_eq!(limits(name, "x"), (Some(1), String::new()), "accounts are missing, and no more: {name}");
+    }
+    for (name, says) in [
+        ("DARKROOM_GENERATE__SLOTZ", "slotz"),
+        ("DARKROOM_GENERATE_SLOTS", "the variable of generate.slots is DARKROOM_GENERATE__SLOTS"),
+    ] {
+        let (code, stderr) = limits(name, "3");
+        assert_eq!(code, Some(3), "{stderr}");
+        assert!(stderr.contains(says), "{stderr}");
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
@@ -17,6 +17,7 @@ pub(super) enum Photo {
     Bytes { bytes: Bytes, content_type: String },
     Redirect { to: String },
     Status { status: u16 },
+    Busy,
 }
 
 /// All of them, by name.
@@ -40,6 +41,7 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, Path(name): Path<St
     match photo {
         Photo::Bytes { bytes, content_type } => ([(CONTENT_TYPE, content_type)], bytes).into_response(),
         Photo::Redirect { to } => (StatusCode::FOUND, [(LOCATION, to)]).into_response(),
+        Photo::Busy => (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "0")]).into_response(),
         Photo::Status { status } => {
             StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response()
         }

@@ -26,16 +26,6 @@ const USUAL: [(&str, &str); 17] = [
     ("RUST_LOG", "worker.log"),
 ];
 
-/// Variables that are not settings: where to find the file, and what the scripts and the sandbox use.
-const OURS: [&str; 6] = [
-    "DARKROOM_CONFIG",
-    "DARKROOM_CACHE",
-    "DARKROOM_TEMPORAL",
-    "DARKROOM_POSTGRES_BIN",
-    "DARKROOM_VERSITYGW",
-    "DARKROOM_OUTSIDERS",
-];
-
 /// Settings from the environment, in ascending order of precedence.
 pub(super) struct Environment(Vec<(Variable, Value)>);
 
@@ -46,19 +36,24 @@ struct Variable {
 
 impl Environment {
     /// Takes each setting in the type its key has in `under`: a key made of digits stays text.
+    ///
+    /// A `DARKROOM_…` without `__` names no key of a section, and is somebody else's: the scripts', or an orchestrator's.
     pub(super) fn new(
         under: &Figment,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Error> {
+        let known = keys(under);
         let mut settings = Vec::new();
         for (name, text) in variables {
             let usual = USUAL.iter().position(|(usual, _)| *usual == name);
-            let (precedence, key) = match (usual, name.strip_prefix("DARKROOM_")) {
+            let (precedence, key) = match (usual, name.strip_prefix("DARKROOM_").map(str::to_lowercase)) {
                 (Some(position), _) => (position, USUAL[position].1.to_owned()),
-                (None, Some(path)) if !OURS.contains(&name.as_str()) => {
-                    (USUAL.len(), path.to_lowercase().replace("__", "."))
-                }
-                _ => continue,
+                (None, Some(path)) if path.contains("__") => (USUAL.len(), path.replace("__", ".")),
+                (None, Some(path)) => match known.iter().find(|key| key.replace('.', "_") == path) {
+                    Some(key) => return Err(misspelt(&name, key)),
+                    None => continue,
+                },
+                (None, None) => continue,
             };
             let value = typed(under.find_value(&key).ok(), &text)
                 .map_err(|wanted| Error(format!("{key}: expected {wanted}, found `{text}` in {name}")))?;
@@ -74,6 +69,20 @@ impl Environment {
         }
         figment
     }
+}
+
+/// Every key of the configuration, such as `plans.pro.images`.
+fn keys(configuration: &Figment) -> Vec<String> {
+    let all: Dict = configuration.extract().unwrap_or_default();
+    super::leaves(all).into_iter().map(|(key, _)| key).collect()
+}
+
+/// A variable that was meant as a setting. Ignoring it would silently leave the default in force.
+fn misspelt(name: &str, key: &str) -> Error {
+    let meant = key.to_uppercase().replace('.', "__");
+    Error(format!(
+        "{name}: the variable of {key} is DARKROOM_{meant}, with two underscores after the section"
+    ))
 }
 
 /// `text` as a value of the type that `default` has.
