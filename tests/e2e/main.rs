@@ -11,5 +11,6 @@ mod outages;
 mod plans;
 mod schema;
 mod stores;
+mod temporal;
 mod tiers;
 mod urls;
