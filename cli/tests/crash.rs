@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use chaos::Deeds;
 use futures::StreamExt;
 use sandbox::Proxy;
-use tests::{Mishap, Point, Stack, a_task};
+use tests::{Mishap, Point, Stack, a_task, on_this_machine, side_by_side};
 use workflows::activities::NAMES;
 use workflows::types::TaskState;
 
@@ -107,20 +107,27 @@ async fn kill_at(activity: &'static str, point: Point) -> Duration {
     resumed - killed
 }
 
-/// Work goes on within this time of a worker's death.
+/// Work goes on within this time of a worker's death, on a quick machine.
 const RESUMES_WITHIN: Duration = Duration::from_secs(10);
+
+/// Work went on within that time, or as many times that as this machine is slower at the moment.
+fn assert_soon(resumed: Duration, what: &str) {
+    let allowed = on_this_machine(RESUMES_WITHIN);
+    assert!(resumed < allowed, "{what}: after {resumed:?}, {allowed:?} are allowed here and now");
+}
 
 #[tokio::test]
 async fn each_activity_survives_the_death_of_its_worker_within_it_and_after_it() {
     let kills = NAMES.iter().flat_map(|name| [Point::Working, Point::Worked].map(|point| (*name, point)));
     let resumed = futures::stream::iter(kills)
         .map(|(name, point)| async move { (name, point, kill_at(name, point).await) })
-        .buffer_unordered(3)
+        .buffer_unordered(side_by_side(3))
         .collect::<Vec<_>>()
         .await;
     eprintln!("{resumed:#?}");
-    let late: Vec<_> = resumed.iter().filter(|(_, _, after)| *after > RESUMES_WITHIN).collect();
-    assert!(late.is_empty(), "{late:?}");
+    for (name, point, after) in resumed {
+        assert_soon(after, &format!("{name} {point:?}"));
+    }
 }
 
 #[tokio::test]
@@ -145,7 +152,7 @@ async fn the_only_worker_killed_and_restarted_goes_on() {
         .assert_invariants(&[&given], &Deeds { losses: vec![(killed_ms, killed_ms)], ..Deeds::default() })
         .await;
     eprintln!("generate began again {:?} after the restart", resumed - restarted);
-    assert!(resumed - restarted < RESUMES_WITHIN, "{:?}", resumed - restarted);
+    assert_soon(resumed - restarted, "generate");
 }
 
 #[tokio::test]
@@ -168,7 +175,7 @@ async fn a_workflow_goes_on_without_the_worker_that_knew_it() {
     stack.result(&task).await.unwrap();
     assert_eq!(stack.outcome(&given).await.images_billed, 3);
     eprintln!("{:?}", resumed - killed);
-    assert!(resumed - killed < RESUMES_WITHIN, "{:?}", resumed - killed);
+    assert_soon(resumed - killed, "transfer");
 }
 
 /// Pauses the only worker within an activity, as a machine that swaps or is moved, with another beside it that has just started.
@@ -202,7 +209,7 @@ async fn pause_within(activity: &str) -> Duration {
 async fn each_activity_survives_the_pause_of_its_worker() {
     let ended = futures::stream::iter(NAMES)
         .map(|name| async move { (name, pause_within(name).await) })
-        .buffer_unordered(3)
+        .buffer_unordered(side_by_side(3))
         .collect::<Vec<_>>()
         .await;
     eprintln!("{ended:#?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
-use tests::{Stack, a_task};
+use tests::{PATIENCE, Stack, a_task, side_by_side};
 use workflows::keys::task_and_call;
 
 const DARKROOM: &str = env!("CARGO_BIN_EXE_darkroom");
@@ -90,7 +90,7 @@ async fn reached(db: &DatabaseConnection) {
             ticks.tick().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("nobody comes to the gate");
+    tokio::time::timeout(PATIENCE, wait).await.expect("nobody comes to the gate");
 }
 
 /// Kills the only worker at this point of a task's first batch, and starts another. What the batch cost.
@@ -179,7 +179,7 @@ async fn cost(at: At, keys_are_honoured: bool) -> Cost {
 
 async fn costs(keys_are_honoured: bool) -> Vec<(At, Cost)> {
     let costs = POINTS.iter().map(|(at, ..)| async move { (*at, cost(*at, keys_are_honoured).await) });
-    futures::stream::iter(costs).buffered(3).collect().await
+    futures::stream::iter(costs).buffered(side_by_side(3)).collect().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

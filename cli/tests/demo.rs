@@ -24,7 +24,8 @@ fn temporary() -> tempfile::TempDir {
 /// What the demo's stack has left in its folder, once it has gone.
 fn left_behind(temporary: &Path) -> Vec<String> {
     let mut left = Vec::new();
-    for _ in 0..100 {
+    // A minute at most.
+    for _ in 0..600 {
         left = std::fs::read_dir(temporary)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -11,6 +11,7 @@
 //! ```
 
 mod error;
+mod retry;
 mod settings;
 mod trace;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use temporalio_client::NamespacedClient;
 use temporalio_client::errors::{WorkflowGetResultError, WorkflowStartError};
+use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_client::{
     WorkflowCancelOptions, WorkflowExecutionStatus, WorkflowHandle, WorkflowIdConflictPolicy,
@@ -56,7 +58,7 @@ impl Client {
         Ok(Self { temporal: settings.connect("darkroom-client").await? })
     }
 
-    /// The same over a connection that is there already.
+    /// The same over a connection that is there already, whose retry options hold.
     pub fn over(temporal: temporalio_client::Client) -> Self {
         Self { temporal }
     }
@@ -112,7 +114,7 @@ impl Client {
         }
     }
 
-    /// Checks that the namespace is there.
+    /// Checks that the namespace is there. Asks once: a check tells how things are now.
     pub async fn check(&self) -> Result<(), Error> {
         let request = DescribeNamespaceRequest { namespace: self.temporal.namespace(), ..Default::default() };
         let mut service = self.temporal.connection().workflow_service();
@@ -130,8 +132,9 @@ impl Client {
             report_stats: true,
             ..DescribeTaskQueueRequest::default()
         };
-        let mut service = self.temporal.connection().workflow_service();
-        let described = service.describe_task_queue(request.into_request()).await;
+        // Not through `workflow_service()`, whose calls are never retried.
+        let mut service = self.temporal.clone();
+        let described = WorkflowService::describe_task_queue(&mut service, request.into_request()).await;
         let described = described.map_err(|status| Error::Temporal(status.message().to_owned()))?;
         let mut backlog: Vec<Backlog> = described
             .into_inner()
@@ -184,13 +187,22 @@ impl Task {
     }
 
     /// Waits for its end: the result of a completed, partial or cancelled task. A failed one is `Error::Failed`.
+    ///
+    /// Goes on for as long as Temporal can be asked about the task. A Temporal that can't be asked is an error after about a minute.
     pub async fn result(&self) -> Result<GenerateImagesOutput, Error> {
-        match self.handle.get_result(Default::default()).await {
-            Ok(output) => Ok(output),
-            Err(WorkflowGetResultError::Cancelled { details }) => {
-                details.deserialize().map_err(|_| Error::CancelledEarly { task_id: self.task_id.clone() })
-            }
-            Err(error) => Err(Error::of_result(&self.task_id, error)),
+        loop {
+            return match self.handle.get_result(Default::default()).await {
+                Ok(output) => Ok(output),
+                Err(WorkflowGetResultError::Cancelled { details }) => {
+                    details.deserialize().map_err(|_| Error::CancelledEarly { task_id: self.task_id.clone() })
+                }
+                Err(WorkflowGetResultError::Rpc(status)) if retry::ends_poll_only(&status) => {
+                    self.status().await?;
+                    tokio::time::sleep(retry::POLLS_AGAIN_AFTER).await;
+                    continue;
+                }
+                Err(error) => Err(Error::of_result(&self.task_id, error)),
+            };
         }
     }
 

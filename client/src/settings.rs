@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use temporalio_client::{
-    ClientOptions, ClientTlsOptions, Connection, ConnectionOptions, GrpcCompression, TlsOptions,
-};
+use temporalio_client::{ClientOptions, ClientTlsOptions, ConnectionOptions, GrpcCompression, TlsOptions};
 use url::Url;
 
-use crate::Error;
+use crate::{Error, retry};
 
 /// Section `[temporal]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -49,7 +47,8 @@ impl Settings {
         }
     }
 
-    /// Opens a connection of its own.
+    /// Opens a connection of its own. Its calls wait out passing states of Temporal for a minute (a worker's own calls follow the
+    /// SDK's rules).
     pub async fn connect(&self, identity: &str) -> Result<temporalio_client::Client, Error> {
         let failed = |why: String| {
             Error::Temporal(format!(
@@ -91,12 +90,13 @@ impl Settings {
         let options = ConnectionOptions::new(url)
             .identity(format!("{identity}@{}", std::process::id()))
             .connect_timeout(Duration::from_secs(10))
+            .retry_options(retry::options())
             // Worth its CPU only on the way to somewhere far.
             .grpc_compression(if tls.is_some() { GrpcCompression::Gzip } else { GrpcCompression::None })
             .maybe_tls_options(tls)
             .maybe_api_key((!api_key.is_empty()).then(|| api_key.to_owned()))
             .build();
-        let connection = Connection::connect(options).await.map_err(|error| failed(error.to_string()))?;
+        let connection = retry::connect(options).await.map_err(|error| failed(error.to_string()))?;
         temporalio_client::Client::new(connection, ClientOptions::new(&self.namespace).build())
             .map_err(|error| failed(error.to_string()))
     }

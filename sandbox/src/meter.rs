@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// How long [`Recorder::wait_until`] waits.
-const WAIT_AT_MOST: Duration = Duration::from_secs(60);
+const WAIT_AT_MOST: Duration = Duration::from_secs(300);
 
 /// One call as the provider saw it. Times are milliseconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,7 +188,8 @@ impl Recorder {
         self.state().meter.clone()
     }
 
-    /// Waits until the meter fulfils a condition, and returns it as it then is. After a minute it gives up, saying what it saw.
+    /// Waits until the meter fulfils a condition, and returns it as it then is. After five minutes it gives up, saying what it
+    /// saw.
     pub async fn wait_until(&self, condition: impl FnMut(&Meter) -> bool) -> Result<Meter> {
         match timeout(WAIT_AT_MOST, self.wait_long_until(condition)).await {
             Ok(met) => met,
@@ -370,5 +371,28 @@ fn check(state: &mut State, limits: Limits, now: Instant) -> std::result::Result
             Err(Throttled { retry_after: window.saturating_sub(now.duration_since(*oldest)) })
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_sliding_window_of_a_second() {
+        let limits = Limits { max_in_flight: None, max_per_second: Some(3.0), retry_after: Duration::ZERO };
+        let (mut state, began) = (State::default(), Instant::now());
+        let mut waits = |ms: u64| {
+            let now = began + Duration::from_millis(ms);
+            let checked = check(&mut state, limits, now);
+            if checked.is_ok() {
+                state.starts.push_back(now);
+            }
+            checked.err().map(|throttled| throttled.retry_after.as_millis())
+        };
+
+        let asked = [0, 100, 200, 300, 999, 1_000, 1_050, 1_100].map(&mut waits);
+
+        assert_eq!(asked, [None, None, None, Some(700), Some(1), None, Some(50), None]);
     }
 }

@@ -15,7 +15,7 @@ use anyhow::{Result, bail};
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
 
 /// More than a fork takes to become another program, on a busy machine.
-const FORKS_LAST: Duration = Duration::from_secs(2);
+const FORKS_LAST: Duration = Duration::from_secs(20);
 
 /// Each process starts somewhere else and goes on from there, so that test processes side by side hardly ever meet.
 static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {

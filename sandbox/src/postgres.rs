@@ -20,7 +20,7 @@ use crate::process::{Guarded, Program, User};
 const USER: &str = "darkroom";
 /// What a stack of several workers and a test's own connections need.
 const MAX_CONNECTIONS: u32 = 300;
-const RESTART_WITHIN: Duration = Duration::from_secs(10);
+const RESTART_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running Postgres, or a standby of one.
 #[derive(Debug)]

@@ -48,8 +48,8 @@ exit "$status"
 /// How long a program may take to end when asked to, unless said otherwise.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much longer, once it is killed.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_secs(300);
 const LOG_LINES_SHOWN: usize = 20;
 
 /// A program to be run under guard.

@@ -20,9 +20,12 @@ const OLDEST: (u32, u32) = (1, 29);
 /// A history shard reads its queue of tasks to be dispatched 20 times a second by default: where there are few shards, the dev server has one,
 /// each step of a workflow then waits for up to 50 ms.
 ///
+/// A write of a history shard that takes longer than 5 s, by default, is taken for a lost database: the shard is then acquired anew, and
+/// answers meanwhile that its status is unknown. A slow machine's disk is no lost database.
+///
 /// A machine that is paused keeps its connection, and what is handed to its open polls is lost for a heartbeat each; the server's keep-alive
 /// finds out after 3 s at most.
-const DYNAMIC: [&str; 16] = [
+const DYNAMIC: [&str; 17] = [
     "matching.useNewMatcher=true",
     "matching.enableFairness=true",
     "matching.numTaskqueueReadPartitions=1",
@@ -35,6 +38,7 @@ const DYNAMIC: [&str; 16] = [
     "frontend.persistenceMaxQPS=20000",
     "history.rps=20000",
     "history.persistenceMaxQPS=50000",
+    "history.shardIOTimeout=\"60s\"",
     "history.transferProcessorMaxPollRPS=2000",
     "history.timerProcessorMaxPollRPS=2000",
     "matching.rps=20000",

@@ -2,8 +2,9 @@
 
 use chaos::Deeds;
 use client::Task;
+use futures::StreamExt;
 use sandbox::{Fault, Rule};
-use tests::{GivenTask, Mishap, Stack, a_task};
+use tests::{GivenTask, Mishap, Stack, a_task, side_by_side};
 use workflows::activities::NAMES;
 use workflows::failure::FailureKind;
 use workflows::types::TaskState;
@@ -13,7 +14,7 @@ async fn stack() -> Stack {
     Stack::with().between().start().await
 }
 
-/// Runs a task for each of these mishaps, all at once, each task started twice at once. The invariants hold, but for what `deeds`
+/// Runs a task for each of these mishaps, as many at once as the machine carries, each task started twice at once. The invariants hold, but for what `deeds`
 /// excuses; the state of each task's row.
 async fn after(
     stack: &Stack,
@@ -30,7 +31,7 @@ async fn after(
         assert!(one.existed() != two.existed(), "started twice, it is one workflow");
         let _ = stack.result(&one).await;
     });
-    futures::future::join_all(runs).await;
+    futures::stream::iter(runs).buffer_unordered(side_by_side(planned.len())).collect::<Vec<()>>().await;
     assert_eq!(stack.between().planned(), [], "what was planned has happened");
     let given: Vec<&GivenTask> = planned.iter().map(|(given, _)| given).collect();
     stack.assert_invariants(&given, deeds).await;

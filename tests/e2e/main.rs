@@ -12,5 +12,6 @@ mod plans;
 mod refusals;
 mod schema;
 mod stores;
+mod temporal;
 mod tiers;
 mod urls;

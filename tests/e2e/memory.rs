@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use temporalio_sdk::runtime::RuntimeOptions;
 use temporalio_sdk::workflow_interceptors::{WorkflowInterceptor, WorkflowInterceptorConstructor};
 use temporalio_sdk::{Runtime, WorkerOptions};
-use tests::{Stack, a_task};
+use tests::{PATIENCE, Stack, a_task};
 use workflows::types::Stage;
 use workflows::{GenerateImages, task_queue};
 
@@ -39,7 +39,7 @@ async fn evicted_workflows_are_freed() {
         let in_memory = || count.strong_count() - 1;
         let (began, mut ticks) = (Instant::now(), tokio::time::interval(Duration::from_millis(20)));
         while in_memory() > CACHED {
-            assert!(began.elapsed() < Duration::from_secs(20), "{} workflows are in memory", in_memory());
+            assert!(began.elapsed() < PATIENCE, "{} workflows are in memory", in_memory());
             ticks.tick().await;
         }
         shut_down();

@@ -52,6 +52,7 @@ async fn free_and_start_go_before_pro_once_a_slot_is_free() {
         tasks.push(task);
     }
 
+    stack.answer_one_by_one(1, &tasks, |meter| meter.billed_calls == 2 + 15 + 7 + 2).await;
     stack.provider.release();
     for task in &tasks {
         stack.result(task).await.unwrap();
@@ -81,6 +82,7 @@ async fn users_of_a_plan_take_turns() {
         tasks.push(task);
     }
 
+    stack.answer_one_by_one(1, &tasks, |meter| meter.billed_calls == 2 + 5 * 7).await;
     stack.provider.release();
     for task in &tasks {
         stack.result(task).await.unwrap();

@@ -3,16 +3,12 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::Stack;
+use tests::{PATIENCE, Stack};
 use workflows::keys;
 
 use crate::parsed;
-
-/// How long a program may take before the test is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy)]
 pub(crate) enum Language {

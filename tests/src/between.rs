@@ -19,6 +19,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prost::Message;
+use temporalio_client::tonic::Code;
 use temporalio_common::protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_common::protos::temporal::api::failure::v1::{ApplicationFailureInfo, Failure};
 use temporalio_common::protos::temporal::api::workflowservice::v1::{
@@ -31,7 +32,7 @@ use tokio::sync::watch;
 use workflows::failure::FailureKind;
 use workflows::keys;
 
-use crate::stack::PATIENCE;
+use crate::patience::PATIENCE;
 
 /// What happens to one attempt at an activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +82,17 @@ struct Shared {
     /// Whose attempt a task token is.
     attempts: Mutex<HashMap<Vec<u8>, Activity>>,
     reached: watch::Sender<Vec<(String, Point, Instant)>>,
+    /// By the method's name.
+    refusals: Mutex<HashMap<String, Refusal>>,
+}
+
+/// A method that is refused for a while.
+struct Refusal {
+    code: Code,
+    lasts: Duration,
+    /// From the first request on.
+    until: Option<Instant>,
+    requests: usize,
 }
 
 impl Between {
@@ -97,6 +109,7 @@ impl Between {
             mishaps: Mutex::default(),
             attempts: Mutex::default(),
             reached: watch::Sender::default(),
+            refusals: Mutex::default(),
         });
         runtime.spawn(accept(listener, shared.clone()));
         Between { address, shared, runtime: Some(runtime) }
@@ -110,6 +123,17 @@ impl Between {
     /// The next attempt at this task's activity of this type meets this mishap; later ones none.
     pub fn plan(&self, task_id: &str, activity: &str, mishap: Mishap) {
         lock(&self.shared.mishaps).insert((keys::workflow_id(task_id), activity.to_owned()), mishap);
+    }
+
+    /// The next request of this method, and all that follow within `lasts`, are refused with this status.
+    pub fn refuse(&self, method: &str, code: Code, lasts: Duration) {
+        let refusal = Refusal { code, lasts, until: None, requests: 0 };
+        lock(&self.shared.refusals).insert(method.to_owned(), refusal);
+    }
+
+    /// How many requests of this method were refused.
+    pub fn refused(&self, method: &str) -> usize {
+        lock(&self.shared.refusals).get(method).map_or(0, |refusal| refusal.requests)
     }
 
     /// Mishaps that were planned and haven't happened.
@@ -181,12 +205,24 @@ impl Shared {
         let Ok(body) = body.collect().await else { return unavailable() };
         let body = body.to_bytes();
         let method = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+        if let Some(code) = self.refusal(&method) {
+            return status(code, "shard status unknown");
+        }
         match method.as_str() {
             "PollActivityTaskQueue" => self.deliver(parts, body).await,
             "RespondActivityTaskCompleted" => self.complete(parts, body).await,
             "RespondActivityTaskFailed" => self.fail(parts, body).await,
             _ => self.send(&parts, &method, body).await,
         }
+    }
+
+    fn refusal(&self, method: &str) -> Option<Code> {
+        let (mut refusals, now) = (lock(&self.refusals), Instant::now());
+        let refusal = refusals.get_mut(method)?;
+        let until = *refusal.until.get_or_insert(now + refusal.lasts);
+        let refused = refusal.requests == 0 || now < until;
+        refusal.requests += usize::from(refused);
+        refused.then_some(refusal.code)
     }
 
     async fn deliver(&self, parts: Parts, body: Bytes) -> Reply {
@@ -274,9 +310,14 @@ fn with_trailers(
 
 /// gRPC's own word for it, which clients wait out.
 fn unavailable() -> Reply {
+    status(Code::Unavailable, "")
+}
+
+fn status(code: Code, message: &'static str) -> Reply {
     let mut reply = Response::new(with_trailers(Bytes::new(), None));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    reply.headers_mut().insert("grpc-status", HeaderValue::from_static("14"));
+    reply.headers_mut().insert("grpc-status", HeaderValue::from(code as i32));
+    reply.headers_mut().insert("grpc-message", HeaderValue::from_static(message));
     reply
 }
 

@@ -14,6 +14,8 @@ mod between;
 mod given;
 mod outcome;
 mod paths;
+mod patience;
+mod queue;
 mod shared;
 mod stack;
 
@@ -21,5 +23,6 @@ pub use between::{Between, Mishap, Point};
 pub use given::{GivenTask, a_task, portrait};
 pub use outcome::Outcome;
 pub use paths::{PATHS, Path};
+pub use patience::{PATIENCE, on_this_machine, side_by_side};
 pub use shared::Servers;
 pub use stack::{Builder, Stack, payload};

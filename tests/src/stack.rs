@@ -25,6 +25,7 @@ use workflows::types::{GenerateImagesOutput, Progress};
 
 use crate::between::Between;
 use crate::given::GivenTask;
+use crate::patience::PATIENCE;
 use crate::shared::Servers;
 
 pub use builder::Builder;
@@ -32,8 +33,6 @@ use running::RunningWorker;
 
 /// Where the sample portrait lies in every stack's bucket.
 pub(crate) const PORTRAIT_KEY: &str = "uploads/portrait.jpg";
-/// How long anything awaited may take before the test is given up: a busy machine takes over a minute for sixty tasks at once.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A stack for one test.
 pub struct Stack {

@@ -105,5 +105,5 @@ pub(crate) async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) ->
             tick.tick().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), wait).await.with_context(|| format!("never: {what}"))
+    tokio::time::timeout(Duration::from_secs(300), wait).await.with_context(|| format!("never: {what}"))
 }

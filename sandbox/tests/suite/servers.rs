@@ -36,7 +36,8 @@ async fn a_program_under_guard_is_stopped_and_its_folder_removed() -> Result<()>
 /// A program that ends in an orderly way when asked to, which it says; `before` is done first.
 fn orderly(folder: &Folder, before: &str) -> Result<Program> {
     let script = format!("trap '{before}; echo bye; exit' TERM; echo up; while :; do sleep 0.01; done");
-    Ok(Program::new("orderly", "/bin/sh", folder.sub("orderly")?).arg("-c").arg(script))
+    let program = Program::new("orderly", "/bin/sh", folder.sub("orderly")?).arg("-c").arg(script);
+    Ok(program.patience(Duration::from_secs(120)))
 }
 
 async fn said(program: &Guarded, what: &str) -> Result<()> {
@@ -362,7 +363,7 @@ fn client_with(store: &ObjectStore, secret: &str) -> aws_sdk_s3::Client {
         .retry_config(aws_sdk_s3::config::retry::RetryConfig::disabled())
         .timeout_config(
             aws_sdk_s3::config::timeout::TimeoutConfig::builder()
-                .operation_timeout(Duration::from_secs(30))
+                .operation_timeout(Duration::from_secs(120))
                 .build(),
         )
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
