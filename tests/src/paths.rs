@@ -78,10 +78,10 @@ paths! {
         ended_with(Rule::new(Fault::ModerationBlocked).prompt("Retouch"), &task).await
     }
     dead_url, "an image made again alone", |task| {
-        ended_with(Rule::new(Fault::DownloadStatus { status: 404 }).image(1).times(1), &task).await
+        ended_with(Rule::new(Fault::DownloadStatus { status: 410 }).image(1).times(1), &task).await
     }
     dead_urls, "files that are dead each time, and giving up", |task| {
-        ended_with(Rule::new(Fault::DownloadStatus { status: 404 }), &task).await
+        ended_with(Rule::new(Fault::DownloadStatus { status: 410 }), &task).await
     }
     failed_download, "a transfer that is tried again", |task| {
         ended_with(Rule::new(Fault::DownloadStatus { status: 500 }).times(2), &task).await
