@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use temporalio_client::{ActivityIdentifier, RpcOptions};
 use temporalio_sdk::activities::ActivityContext;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// How often a step beats, first after as long: half the shortest heartbeat timeout. A step that takes less costs the server nothing.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a step waits for the server to take note.
+const NOTED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a step has done so far, kept with Temporal: a next attempt goes on from there. The last heartbeat of a failed attempt
 /// reaches the server with its failure; that of a killed worker may be a second old.
@@ -48,6 +52,20 @@ impl<T: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static> 
                 }
                 _ = interval.tick() => self.send(ctx).await,
             }
+        }
+    }
+
+    /// Changes what the step has done, and waits until the server has it: the SDK holds heartbeats back for up to 1.6 s, and
+    /// a worker may not live as long. Where the server can't be reached, the step goes on all the same.
+    pub(crate) async fn note(&self, ctx: &ActivityContext, change: impl FnOnce(&mut T)) {
+        self.change(change);
+        // Replaces an older one that the SDK holds back.
+        self.send(ctx).await;
+        let token = ActivityIdentifier::from_task_token(ctx.info().task_token.clone().into());
+        let handle = ctx.client().get_async_activity_handle(token);
+        let noted = timeout(NOTED_WITHIN, handle.heartbeat(Some(self.get()), RpcOptions::default())).await;
+        if !matches!(noted, Ok(Ok(_))) {
+            tracing::warn!(activity = ctx.info().activity_id, "the server can't be told how far the step is");
         }
     }
 

@@ -4,24 +4,32 @@
 //! Decoding would not tell (the usual decoders paint the missing part grey and call it a success) and costs a
 //! hundred times more than hashing. So each format has a state machine that follows its structure to the end mark.
 //!
-//! What is found: every cut, whatever the length that is left; in a PNG also every flipped byte (its chunks carry
-//! CRCs). What can't be found: a flipped byte within the compressed pixels of a JPEG or WebP, which carry no checksum.
-//! Bytes *after* a complete picture are tolerated, as every viewer does: phones append depth maps and video there.
+//! The state machines find every cut, whatever the length that is left, and in a PNG also every flipped byte (its chunks
+//! carry CRCs). They can't find a flipped byte within the compressed pixels of a JPEG or WebP, which carry no checksum.
+//! They tolerate bytes *after* a complete picture, as every viewer does: phones append depth maps and video there.
+//!
+//! They also stumble over files that every viewer shows whole (see `again.rs`). So a file whose structure is wrong gets
+//! a second look, with all its bytes at hand: [`examine`] refuses it only if pixels are missing.
 
+mod again;
+pub(crate) mod entropy;
 mod field;
 mod jpeg;
+pub(crate) mod kind;
 mod png;
 mod webp;
+pub(crate) mod webp_chunks;
 
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// Bytes at the beginning of a file that tell its format.
-pub(crate) const MAGIC_BYTES: usize = 12;
+/// A larger file gets no second look, for which all of it is in memory.
+pub(crate) const MAX_SECOND_LOOK_BYTES: u64 = 64 << 20;
 /// Bytes kept before the format is told, and shown when it is none of ours. No whole picture is this short.
 const HEAD_BYTES: usize = 16;
 
@@ -46,7 +54,7 @@ impl ContentType {
         }
     }
 
-    /// The format that a file with this beginning wants to be, as far as its first [`MAGIC_BYTES`] tell.
+    /// The format that a file with this beginning wants to be, as far as its first 12 bytes tell.
     fn sniff(head: &[u8]) -> Option<Self> {
         match head {
             [0x89, b'P', b'N', b'G', ..] => Some(Self::Png),
@@ -112,6 +120,16 @@ pub(crate) enum Broken {
         /// What contradicts what.
         why: String,
     },
+}
+
+impl Broken {
+    /// The file is of this format, and its structure is wrong: [`examine`] may take it nevertheless.
+    pub(crate) fn wrong_structure_of(&self) -> Option<ContentType> {
+        match self {
+            Self::Truncated { content_type, .. } | Self::Corrupt { content_type, .. } => Some(*content_type),
+            Self::Empty | Self::NotAnImage { .. } => None,
+        }
+    }
 }
 
 /// Follows a file chunk by chunk; holds a few hundred bytes, whatever the file's size.
@@ -229,7 +247,7 @@ impl Default for Inspector {
     }
 }
 
-/// The media type of a file, from its first [`MAGIC_BYTES`] (or all bytes, if it has fewer).
+/// The media type of a file, from its first 12 bytes (or all bytes, if it has fewer).
 ///
 /// # Errors
 /// [`Broken::Empty`] or [`Broken::NotAnImage`]. The rest of the file may be broken all the same.
@@ -249,6 +267,32 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, Broken> {
     let mut inspector = Inspector::new();
     inspector.update(bytes);
     inspector.finish()
+}
+
+/// Inspects a file that is in memory, and takes a second look where its structure is wrong. Gives what it found, and the
+/// same picture with a structure that is right, for decoders.
+///
+/// Blocks as long as decoding takes, and needs as much memory ([`crate::decode`]): `spawn_blocking`, one at a time.
+///
+/// # Errors
+/// As [`Inspector::finish`].
+pub(crate) fn examine(bytes: &[u8]) -> Result<(Inspected, Cow<'_, [u8]>), Broken> {
+    let broken = match inspect(bytes) {
+        Ok(found) => return Ok((found, Cow::Borrowed(bytes))),
+        Err(broken) => broken,
+    };
+    let Some(content_type) = broken.wrong_structure_of() else { return Err(broken) };
+    let Some(again::Whole { width, height, bytes: sound }) = again::look(content_type, bytes) else {
+        return Err(broken);
+    };
+    let found = Inspected {
+        size_bytes: bytes.len() as u64,
+        content_type,
+        width,
+        height,
+        sha256: hex(Sha256::digest(bytes).as_slice()),
+    };
+    Ok((found, sound))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,6 +1,7 @@
 //! Everything that touches the outside: one file per step, and what the steps touch.
 
 mod beautify;
+mod decode;
 mod failure;
 pub mod fetch;
 mod fingerprint;
@@ -57,8 +58,8 @@ pub struct Activities {
     pub batch_size: u32,
     /// What `beautify` asks for.
     pub beautify_prompt: String,
-    /// One permit for each photo that may be decoded at once.
-    pub decoding: Semaphore,
+    /// One permit: pictures are decoded one at a time, as each may take hundreds of megabytes (`decode.rs`).
+    pub decoding: Arc<Semaphore>,
     /// One permit for each image that may move at once in this process.
     pub moving: Semaphore,
 }

@@ -5,27 +5,20 @@
 //! bounded size, and without its metadata (the place it was taken at, the camera's serial number, a thumbnail of what
 //! was cropped away). Only the colour profile stays, without which colours would shift.
 
-mod kind;
+mod scale;
 
 #[cfg(test)]
 mod tests;
 
-use std::io::Cursor;
-
-use image::imageops::FilterType;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, RgbImage};
 use jpeg_encoder::{ColorType, Encoder, EncodingError};
 
-use crate::image_file::{self, Broken, ContentType};
+use crate::decode::{self, MAX_DECODED_BYTES, MAX_PIXELS, Picture};
+use crate::image_file::{self, Broken, kind};
+use scale::Scaler;
 
 /// Less shows no face.
 const MIN_SIDE: u32 = 64;
-/// Any one side.
-const MAX_SIDE: u32 = 12_000;
-/// Phones of 50 megapixels pass (8,192 × 6,144). Decoding takes up to 8 bytes a pixel.
-const MAX_PIXELS: u64 = 64_000_000;
-/// A second line behind `MAX_PIXELS`, which says nothing of what a decoder needs besides the pixels.
-const MAX_ALLOCATION_BYTES: u64 = MAX_PIXELS * 8 + 64 * 1024 * 1024;
 /// The longer side of what goes on. Providers scale down further.
 const RESULT_SIDE: u32 = 2_048;
 /// libjpeg's scale; no loss to be seen.
@@ -71,40 +64,52 @@ pub(crate) enum Unusable {
         height: u32,
     },
     /// More pixels than are decoded.
-    #[error(
-        "the photo is too large: {pixels} pixels; up to {MAX_PIXELS} are allowed, and {MAX_SIDE} on each side"
-    )]
+    #[error("the photo is too large: {pixels} pixels; up to {MAX_PIXELS} are allowed")]
     TooLarge {
         /// Width × height, as the file claims.
         pixels: u64,
+    },
+    /// More memory than decoding may take.
+    #[error(
+        "the photo is too large: it takes {bytes} bytes to decode, and up to {MAX_DECODED_BYTES} are allowed: send a \
+         smaller one, or a JPEG that is not progressive"
+    )]
+    TooHeavy {
+        /// As its headers tell.
+        bytes: u64,
     },
 }
 
 /// Decodes the photo and makes of it the JPEG that goes on.
 ///
-/// Blocks for up to seconds and takes up to some 600 MB (a photo of 50 megapixels), so: `spawn_blocking`, few at once.
+/// Blocks for up to seconds, so: `spawn_blocking`. Takes memory in two stages, so: one at a time.
+/// 1. Decoding takes up to 336 MB, as [`decode`] has it by kind of file. A row is scaled down as soon as it is decoded,
+///    so that the large picture is nowhere a second time. A PNG of 64 megapixels takes less than 1 MB, a baseline JPEG
+///    of 50 takes 150 MB.
+/// 2. The small picture takes 13 MB, the same again while it is turned upright, and a few for the JPEG made of it.
+///
+/// The file itself comes on top: once for its bytes, once in the JPEG decoder, and once if it had to be mended.
 /// The same bytes give the same result. A panic would be a bug of a decoder, and come again with the same bytes.
 pub(crate) fn check(bytes: &[u8]) -> Result<CheckedPhoto, Unusable> {
-    let found = image_file::inspect(bytes).map_err(|broken| unusable(broken, bytes))?;
+    let (found, sound) = image_file::examine(bytes).map_err(|broken| unusable(broken, bytes))?;
     // From the header alone: a file of 100 bytes may claim 50,000 × 50,000 pixels.
     check_size(found.width, found.height)?;
-    let (pixels, profile, orientation) = decode(bytes, found.content_type).map_err(|error| {
-        if matches!(error, ImageError::Limits(_)) {
-            Unusable::TooLarge { pixels: u64::from(found.width) * u64::from(found.height) }
-        } else {
-            Unusable::Broken { why: error.to_string() }
-        }
-    })?;
-    check_size(pixels.width(), pixels.height())?;
-
-    // Transparency goes first, or scaling would mix the colours of what can't be seen into the edges; turning last,
-    // when there is least to turn.
-    let mut image = DynamicImage::ImageRgb8(on_white(pixels));
-    if image.width().max(image.height()) > RESULT_SIDE {
-        image = image.resize(RESULT_SIDE, RESULT_SIDE, FilterType::Lanczos3);
-    }
+    let mut picture = Picture::open(&sound, found.content_type).map_err(undecodable)?;
+    check_size(picture.width, picture.height)?;
+    let (profile, orientation) = (picture.profile.take(), picture.orientation);
+    let mut scaler = Scaler::new((picture.width, picture.height), RESULT_SIDE);
+    picture.rows(|row| scaler.row(row)).map_err(undecodable)?;
+    let scaled = scaler.finish().ok_or_else(|| Unusable::Broken { why: "it has too few rows".to_owned() })?;
+    let mut image = DynamicImage::ImageRgb8(scaled);
     image.apply_orientation(orientation);
     encode(&image.into_rgb8(), profile).map_err(|error| Unusable::Broken { why: error.to_string() })
+}
+
+fn undecodable(error: decode::Error) -> Unusable {
+    match error {
+        decode::Error::TooLarge { bytes } => Unusable::TooHeavy { bytes },
+        decode::Error::Broken(why) => Unusable::Broken { why },
+    }
 }
 
 fn unusable(broken: Broken, bytes: &[u8]) -> Unusable {
@@ -117,50 +122,13 @@ fn unusable(broken: Broken, bytes: &[u8]) -> Unusable {
 
 fn check_size(width: u32, height: u32) -> Result<(), Unusable> {
     let pixels = u64::from(width) * u64::from(height);
-    if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_PIXELS {
+    if pixels > MAX_PIXELS {
         return Err(Unusable::TooLarge { pixels });
     }
     if width < MIN_SIDE || height < MIN_SIDE {
         return Err(Unusable::TooSmall { width, height });
     }
     Ok(())
-}
-
-type Decoded = (DynamicImage, Option<Vec<u8>>, image::metadata::Orientation);
-
-/// The pixels as stored, the colour profile, and how to turn the pixels upright.
-fn decode(bytes: &[u8], content_type: ContentType) -> Result<Decoded, ImageError> {
-    let format = match content_type {
-        ContentType::Png => ImageFormat::Png,
-        ContentType::Jpeg => ImageFormat::Jpeg,
-        ContentType::Webp => ImageFormat::WebP,
-    };
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_ALLOCATION_BYTES);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder()?;
-    // Neither is worth refusing a photo for.
-    let profile = decoder.icc_profile().ok().flatten();
-    let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
-    Ok((DynamicImage::from_decoder(decoder)?, profile, orientation))
-}
-
-/// RGB, eight bits each; what was transparent is white.
-fn on_white(image: DynamicImage) -> RgbImage {
-    if !image.color().has_alpha() {
-        return image.into_rgb8();
-    }
-    let rgba = image.into_rgba8();
-    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
-        let [red, green, blue, alpha] = rgba.get_pixel(x, y).0;
-        let alpha = u32::from(alpha);
-        // At most 255 × 255 before the division, so at most 255 after it.
-        let over_white = |colour: u8| ((u32::from(colour) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
-        image::Rgb([red, green, blue].map(over_white))
-    })
 }
 
 fn encode(image: &RgbImage, profile: Option<Vec<u8>>) -> Result<CheckedPhoto, EncodingError> {

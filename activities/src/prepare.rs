@@ -1,5 +1,9 @@
 //! Prepare: is this a task we can do, and have we done it already?
 
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use temporalio_sdk::activities::ActivityContext;
 use workflows::failure::FailureKind;
 use workflows::keys;
 use workflows::types::{GenerateImagesInput, PlanSpec, PrepareInput, PrepareOutput, Prepared, TaskState};
@@ -8,6 +12,19 @@ use crate::failure::{Failure, Retry};
 use crate::heartbeat::Done;
 use crate::{Activities, photo, plans};
 
+/// Attempts that may die while they decode a photo. One may have died of something else.
+const MAX_DEADLY_DECODINGS: u32 = 2;
+
+/// Troubles that earlier attempts had with the photo; kept in the heartbeat.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct PhotoTries {
+    /// Fetches that failed.
+    fetches: u32,
+    /// Decodings that have begun and not ended. Those of earlier attempts ended with their worker.
+    decodings: u32,
+}
+
 /// Checks the input, stores a checked copy of the photo and gives the task its row, in this order.
 ///
 /// Returned `Ready`: the photo is stored and the row exists, running. `Finished`: the task ended before, with this result.
@@ -15,7 +32,8 @@ use crate::{Activities, photo, plans};
 /// Twice: the row tells that the photo is there already; the answer is the same.
 pub(crate) async fn prepare(
     reach: &Activities,
-    photo_tries: &Done<u32>,
+    ctx: &ActivityContext,
+    photo_tries: &Done<PhotoTries>,
     input: PrepareInput,
 ) -> Result<PrepareOutput, Failure> {
     let request = input.request;
@@ -38,7 +56,7 @@ pub(crate) async fn prepare(
     let plan = plan(reach, &request)?;
     let photo_key = keys::photo(&request.task_id);
     if is_new {
-        let checked = checked_photo(reach, photo_tries, &request).await?;
+        let checked = checked_photo(reach, ctx, photo_tries, &request).await?;
         reach.storage.put(&photo_key, "image/jpeg", checked.bytes.into()).await?;
     }
     database::tasks::begin(&reach.database, &request, plan.images).await?;
@@ -54,15 +72,21 @@ fn plan(reach: &Activities, request: &GenerateImagesInput) -> Result<PlanSpec, F
 
 async fn checked_photo(
     reach: &Activities,
-    photo_tries: &Done<u32>,
+    ctx: &ActivityContext,
+    photo_tries: &Done<PhotoTries>,
     request: &GenerateImagesInput,
 ) -> Result<photo::CheckedPhoto, Failure> {
+    let deaths = photo_tries.get().decodings;
+    if deaths >= MAX_DEADLY_DECODINGS {
+        let message = format!("photo: it can't be decoded: {deaths} workers died while they tried");
+        return Err(Failure::invalid_input(message));
+    }
     let limit = reach.fetch.max_photo_bytes;
     let bytes = if request.photo_is_url() {
         let of = |error| {
             let tries = photo_tries.change(|tries| {
-                *tries += 1;
-                *tries
+                tries.fetches += 1;
+                tries.fetches
             });
             Failure::of_photo_url(error, tries)
         };
@@ -70,10 +94,16 @@ async fn checked_photo(
     } else {
         reach.storage.get(&request.photo, limit).await.map_err(Failure::of_photo_key)?
     };
-    // Decoding takes up to a second of CPU, and up to 600 MB.
     let closed = |_| Failure::new(FailureKind::Internal, Retry::Backoff, "the worker stops");
-    let _permit = reach.decoding.acquire().await.map_err(closed)?;
-    match tokio::task::spawn_blocking(move || photo::check(&bytes)).await {
+    let permit = Arc::clone(&reach.decoding).acquire_owned().await.map_err(closed)?;
+    photo_tries.note(ctx, |tries| tries.decodings += 1).await;
+    let decoding = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        photo::check(&bytes)
+    });
+    let checked = decoding.await;
+    photo_tries.note(ctx, |tries| tries.decodings -= 1).await;
+    match checked {
         Ok(checked) => Ok(checked?),
         // The same bytes would do it again.
         Err(error) if error.is_panic() => Err(Failure::invalid_input("photo: it can't be decoded")),

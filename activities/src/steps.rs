@@ -26,7 +26,7 @@ impl Activities {
         input: PrepareInput,
     ) -> Result<PrepareOutput, ActivityError> {
         let tries = Done::resume(&ctx);
-        Ok(tries.beat(&ctx, Box::pin(prepare::prepare(&self, &tries, input))).await?)
+        Ok(tries.beat(&ctx, Box::pin(prepare::prepare(&self, &ctx, &tries, input))).await?)
     }
 
     /// See `beautify.rs`.

@@ -184,7 +184,7 @@ impl Storage {
     }
 
     /// Removes an object. One that isn't there is removed already.
-    pub(crate) async fn delete(&self, key: &str) -> Result<(), Error> {
+    pub async fn delete(&self, key: &str) -> Result<(), Error> {
         let request = self.client.delete_object().bucket(&self.bucket).key(key);
         match request.send().await {
             Ok(_) => Ok(()),

@@ -1,8 +1,13 @@
 //! Transfer: one call's images, from where the provider left them into our store.
 
+mod missing;
+
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use workflows::failure::FailureKind;
@@ -11,16 +16,25 @@ use workflows::types::{ImageSource, StoredObject, Transfer, TransferInput, Trans
 
 use crate::failure::{Failure, Retry, words};
 use crate::heartbeat::Done;
-use crate::image_file::{Broken, Inspected, MAGIC_BYTES, content_type};
+use crate::image_file::{self, Broken, Inspected, content_type, kind};
 use crate::incoming::Watch;
 use crate::{Activities, fetch, incoming, late, storage};
+use missing::{Age, Missing, Patience};
 
 /// Downloads of a file that arrives whole but is broken, before it is taken for broken at the provider.
 const MAX_BROKEN: u32 = 3;
 
-/// What is known of each image, by position; kept in the heartbeat, so that a next attempt moves only what is left.
-/// What became of it, and how often its file arrived broken.
-type Known = Vec<(Option<Transferred>, u32)>;
+/// Progress of one image. The heartbeat has it for each position, so that the next attempt moves only what is left.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Known {
+    /// The image's end, once it has come.
+    transferred: Option<Transferred>,
+    /// Downloads that brought a broken file.
+    broken: u32,
+    /// Answers without a file.
+    missing: Option<Missing>,
+}
 
 /// Stores each image of the call and says what it found.
 ///
@@ -32,14 +46,15 @@ pub(crate) async fn transfer(
     ctx: &ActivityContext,
     input: TransferInput,
 ) -> Result<TransferOutput, ActivityError> {
-    let known = Done::<Known>::resume(ctx);
-    known.change(|known| known.resize(input.images.len(), (None, 0)));
+    let age = Age::of(ctx.info());
+    let known = Done::<Vec<Known>>::resume(ctx);
+    known.change(|known| known.resize(input.images.len(), Known::default()));
     let work = async {
         let moves = input
             .images
             .iter()
             .enumerate()
-            .map(|(position, image)| move_one(reach, ctx, &known, position, image));
+            .map(|(position, image)| move_one(reach, ctx, &known, &age, position, image));
         // All of them to their end, so that one image's trouble costs no other its progress.
         let results = futures::future::join_all(moves).await;
         let written = input.images.iter().map(|image| image.object_key.as_str());
@@ -69,12 +84,13 @@ pub(crate) async fn transfer(
 async fn move_one(
     reach: &Activities,
     ctx: &ActivityContext,
-    known: &Done<Known>,
+    known: &Done<Vec<Known>>,
+    age: &Age,
     position: usize,
     image: &Transfer,
 ) -> Result<Transferred, Failure> {
-    if let (Some(transferred), _) = &known.get()[position] {
-        return Ok(transferred.clone());
+    if let Some(transferred) = known.change(|known| known[position].transferred.clone()) {
+        return Ok(transferred);
     }
     let _permit = tokio::select! {
         permit = reach.moving.acquire() => permit.map_err(|_| stopped())?,
@@ -86,8 +102,8 @@ async fn move_one(
         Err(Trouble::Unusable(message)) => Transferred::Unusable { message: words(&message) },
         Err(Trouble::Broken(why)) => {
             let broken = known.change(|known| {
-                known[position].1 += 1;
-                known[position].1
+                known[position].broken += 1;
+                known[position].broken
             });
             let message = format!("{}: {why}", place(&image.source));
             if broken < MAX_BROKEN {
@@ -95,9 +111,15 @@ async fn move_one(
             }
             Transferred::Gone { message: format!("{message} ({broken} downloads)") }
         }
+        Err(Trouble::Missing(failure, patience)) => {
+            match known.change(|known| missing::count(&mut known[position].missing, age.ms(), patience)) {
+                None => return Err(failure),
+                Some(stays) => Transferred::Gone { message: format!("{} ({stays})", failure.message) },
+            }
+        }
         Err(Trouble::Passing(failure)) => return Err(failure),
     };
-    known.change(|known| known[position].0 = Some(transferred.clone()));
+    known.change(|known| known[position].transferred = Some(transferred.clone()));
     Ok(transferred)
 }
 
@@ -114,14 +136,17 @@ enum Trouble {
     Unusable(String),
     /// It arrived whole, and is no whole image.
     Broken(Broken),
+    /// The file isn't there. Another attempt may find it, until patience ends.
+    Missing(Failure, Patience),
     /// Another attempt may do.
     Passing(Failure),
 }
 
 impl From<storage::Error> for Trouble {
+    /// The object is a staged one.
     fn from(error: storage::Error) -> Self {
         match error {
-            storage::Error::NotFound { .. } => Trouble::Gone(error.to_string()),
+            storage::Error::NotFound { .. } => Trouble::Missing(error.into(), missing::OF_STAGED),
             storage::Error::TooLarge { .. }
             | storage::Error::KeyRefused { .. }
             | storage::Error::Unavailable { .. } => Trouble::Passing(error.into()),
@@ -131,11 +156,13 @@ impl From<storage::Error> for Trouble {
 
 impl From<fetch::Error> for Trouble {
     fn from(error: fetch::Error) -> Self {
-        let message = error.to_string();
         match error {
-            fetch::Error::Refused { .. } | fetch::Error::TooLarge { .. } => Trouble::Unusable(message),
+            fetch::Error::Refused { .. } | fetch::Error::TooLarge { .. } => {
+                Trouble::Unusable(error.to_string())
+            }
+            fetch::Error::Status { status: 410, .. } => Trouble::Gone(error.to_string()),
             fetch::Error::Status { status: 400..=407 | 409..=424 | 426..=428 | 430..=499, .. } => {
-                Trouble::Gone(message)
+                Trouble::Missing(Failure::of_image_url(error), missing::OF_URL)
             }
             fetch::Error::Status { .. } | fetch::Error::Unreachable { .. } | fetch::Error::Cut { .. } => {
                 Trouble::Passing(Failure::of_image_url(error))
@@ -169,7 +196,11 @@ async fn store(reach: &Activities, ctx: &ActivityContext, image: &Transfer) -> R
             }
             ImageSource::StagingKey(key) => reach.storage.open(key).await?,
         };
-        let content_type = content_type(&incoming.peek(MAGIC_BYTES).await?).map_err(Trouble::Broken)?;
+        let head = incoming.peek(kind::HEAD_BYTES).await?;
+        let content_type = content_type(&head).map_err(|broken| match kind::unsupported(&head) {
+            Some(what) => Trouble::Unusable(format!("{what}: only PNG, JPEG and WebP are stored")),
+            None => Trouble::Broken(broken),
+        })?;
         Ok::<_, Trouble>((incoming, content_type))
     };
     let (incoming, content_type) = tokio::select! {
@@ -196,7 +227,39 @@ async fn store(reach: &Activities, ctx: &ActivityContext, image: &Transfer) -> R
         return Err(error.into());
     }
     put?;
-    inspector.finish().map_err(Trouble::Broken)
+    match inspector.finish() {
+        Err(broken) if broken.wrong_structure_of().is_some() => look_again(reach, ctx, image, broken).await,
+        inspected => inspected.map_err(Trouble::Broken),
+    }
+}
+
+/// Takes a second look at an image whose structure is wrong. The second look needs all bytes, so that they are read back
+/// from the store, into which they went.
+async fn look_again(
+    reach: &Activities,
+    ctx: &ActivityContext,
+    image: &Transfer,
+    broken: Broken,
+) -> Result<Inspected, Trouble> {
+    let look = async {
+        let permit = Arc::clone(&reach.decoding).acquire_owned().await;
+        let permit = permit.map_err(|_| Trouble::Passing(stopped()))?;
+        let bytes = match reach.storage.get(&image.object_key, image_file::MAX_SECOND_LOOK_BYTES).await {
+            Ok(bytes) => bytes,
+            Err(storage::Error::TooLarge { .. }) => return Err(Trouble::Broken(broken)),
+            Err(error) => return Err(Trouble::Passing(error.into())),
+        };
+        let looking = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            image_file::examine(&bytes).map(|(found, _)| found)
+        });
+        // A panic is a decoder's bug.
+        looking.await.unwrap_or(Err(broken)).map_err(Trouble::Broken)
+    };
+    tokio::select! {
+        looked = look => looked,
+        () = ctx.cancelled() => Err(Trouble::Passing(stopped())),
+    }
 }
 
 /// Writes a body of unknown length to a file that vanishes with its handle.

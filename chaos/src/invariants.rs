@@ -20,6 +20,10 @@ const MAX_WAIT_MS: u64 = 60_000;
 const CANCEL_WITHIN_MS: u64 = 5_000;
 /// Downloads of a file that arrives broken, before it is taken for broken at the provider; see `activities/src/transfer.rs`.
 const MAX_BROKEN: usize = 3;
+/// Answers without a file, such as 404, and how long they stay, before its URL is taken for dead. Temporal's clock and ours
+/// may differ by some milliseconds.
+const MIN_DEAD: usize = 3;
+const MIN_DEAD_MS: u64 = 29_500;
 
 /// What of the facts must not be.
 type Check = fn(&Facts) -> Vec<String>;
@@ -187,14 +191,19 @@ fn left_without(facts: &Facts, call: &Call) -> u32 {
             .download_log
             .iter()
             .filter(|download| download.call == call.seq && download.image == *image);
-        let (mut dead, mut broken) = (false, 0);
+        let (mut final_answer, mut broken, mut dead) = (false, 0, Vec::new());
         for download in downloads {
-            dead |= download
+            final_answer |= download.status == Some(410);
+            if download
                 .status
-                .is_some_and(|status| (400..500).contains(&status) && ![408, 425, 429].contains(&status));
+                .is_some_and(|status| (400..500).contains(&status) && ![408, 425, 429].contains(&status))
+            {
+                dead.push(download.started_ms);
+            }
             broken += usize::from(download.spoilt);
         }
-        dead || broken >= MAX_BROKEN
+        let stayed = dead.iter().max().zip(dead.iter().min()).map_or(0, |(last, first)| last - first);
+        final_answer || (dead.len() >= MIN_DEAD && stayed >= MIN_DEAD_MS) || broken >= MAX_BROKEN
     });
     if call.spoilt { call.n } else { short + dead.count() as u32 }
 }

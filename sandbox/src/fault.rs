@@ -89,6 +89,10 @@ pub enum Fault {
     DownloadWrongType,
     /// A download is a web page that calls itself an image.
     DownloadNotAnImage,
+    /// A download is a GIF that calls itself an image of another kind.
+    DownloadGif,
+    /// A download has all its pixels and lacks its end: a PNG's end chunk, a JPEG's end mark. A WebP's container states that there is more.
+    DownloadWithoutEnd,
     /// A bit in the middle of the file is another. A PNG's checksum tells; what a JPEG or a WebP shows is another picture.
     FlippedBit,
     /// A download is cut: only its first bytes come, with a Content-Length that fits them.
@@ -144,6 +148,8 @@ impl Fault {
             | Fault::DownloadHang
             | Fault::DownloadWrongType
             | Fault::DownloadNotAnImage
+            | Fault::DownloadGif
+            | Fault::DownloadWithoutEnd
             | Fault::FlippedBit
             | Fault::Truncated { .. } => Stage::Download,
         }
@@ -205,6 +211,8 @@ impl Fault {
             Fault::DownloadHang,
             Fault::DownloadWrongType,
             Fault::DownloadNotAnImage,
+            Fault::DownloadGif,
+            Fault::DownloadWithoutEnd,
             Fault::FlippedBit,
             Fault::Truncated { keep_bytes: 100 },
         ]

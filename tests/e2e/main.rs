@@ -3,6 +3,7 @@
 
 mod answers;
 mod cancel;
+mod files;
 mod identity;
 mod input;
 mod memory;

@@ -200,17 +200,47 @@ impl Stack {
 
     /// Waits until an activity has failed at least once and waits for another attempt.
     pub async fn wait_until_retried(&self, task: &Task, activity_id: &str) {
-        let retried = async {
+        self.wait_until_attempted(task, activity_id, 2).await;
+    }
+
+    /// Waits until an activity waits for a worker, or has one.
+    pub async fn wait_until_scheduled(&self, task: &Task, activity_id: &str) {
+        self.wait_until_attempted(task, activity_id, 1).await;
+    }
+
+    async fn wait_until_attempted(&self, task: &Task, activity_id: &str, attempts: i32) {
+        let attempted = async {
             let mut ticks = tokio::time::interval(Duration::from_millis(20));
             loop {
                 ticks.tick().await;
                 let pending = self.pending(task).await;
-                if pending.iter().any(|(id, attempt, _)| id == activity_id && *attempt > 1) {
+                if pending.iter().any(|(id, attempt, _)| id == activity_id && *attempt >= attempts) {
                     return;
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, retried).await.expect("the activity isn't retried");
+        tokio::time::timeout(PATIENCE, attempted).await.expect("the activity isn't attempted so often");
+    }
+
+    /// Waits until an activity's last heartbeat says this, in JSON.
+    pub async fn wait_until_noted(&self, task: &Task, activity_id: &str, says: &str) {
+        let id = workflows::keys::workflow_id(task.task_id());
+        let handle = self.temporal.get_workflow_handle::<workflows::GenerateImages>(id);
+        let noted = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                ticks.tick().await;
+                let description = handle.describe(Default::default()).await.unwrap();
+                let mut pending = description.raw().pending_activities.iter();
+                let activity = pending.find(|activity| activity.activity_id == activity_id);
+                let details = activity.and_then(|activity| activity.heartbeat_details.as_ref());
+                let mut payloads = details.iter().flat_map(|details| &details.payloads);
+                if payloads.any(|payload| String::from_utf8_lossy(&payload.data).contains(says)) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, noted).await.expect("the activity doesn't say so");
     }
 
     /// The message of an activity's last failed attempt.

@@ -109,7 +109,7 @@ async fn reach(config: &Config) -> anyhow::Result<Activities> {
         plans: config.plans.clone(),
         batch_size: config.generate.batch_size,
         beautify_prompt: config.beautify.prompt.clone(),
-        decoding: Semaphore::new(2),
+        decoding: Arc::new(Semaphore::new(1)),
         moving: Semaphore::new(config.transfer.slots),
     })
 }

@@ -17,7 +17,7 @@ pub enum Error {
         /// The rule it breaks.
         why: String,
     },
-    /// The server answered, with something other than 200. [`Error::is_gone`] tells whether another try makes sense.
+    /// The server answered, with something other than 200. The caller knows which statuses stay.
     #[error("the server answered with status {status}")]
     Status {
         /// The HTTP status.
@@ -53,13 +53,6 @@ pub enum Error {
 pub struct Misconfigured {
     /// What to change.
     pub why: String,
-}
-
-impl Error {
-    /// The server says that there is nothing for us, and will say so again: 403 (an expired signature), 404, 410.
-    pub fn is_gone(&self) -> bool {
-        matches!(self, Self::Status { status: 403 | 404 | 410, .. })
-    }
 }
 
 fn of(expected: Option<u64>) -> String {

@@ -262,7 +262,19 @@ fn i15_images_are_made_again_only_where_they_are_gone() {
     assert_eq!(topped_up(|_| {}), ["I15"]);
     assert_eq!(topped_up(|facts| facts.meter.calls[1].images_billed = 1), NONE);
     assert_eq!(topped_up(|facts| facts.meter.calls[1].spoilt = true), NONE);
-    assert_eq!(topped_up(|facts| facts.meter.download_log[0].status = Some(404)), NONE);
+    assert_eq!(topped_up(|facts| facts.meter.download_log[0].status = Some(410)), NONE);
+    assert_eq!(topped_up(|facts| facts.meter.download_log[0].status = Some(404)), ["I15"]);
+    let missing = |ages_ms: &'static [u64]| {
+        after(move |facts| {
+            let missing = Download { status: Some(404), ..facts.meter.download_log[0].clone() };
+            let missing = ages_ms.iter().map(|&started_ms| Download { started_ms, ..missing.clone() });
+            facts.meter.download_log.extend(missing);
+            again(facts, "1.2", |call| (call.n, call.images_billed, call.spoilt) = (1, 1, false));
+        })
+    };
+    assert_eq!(missing(&[0, 10_000, 30_000]), NONE);
+    assert_eq!(missing(&[0, 30_000]), ["I15"]);
+    assert_eq!(missing(&[0, 5_000, 29_000]), ["I15"]);
     assert_eq!(topped_up(|facts| facts.meter.download_log[0].status = Some(500)), ["I15"]);
     assert_eq!(topped_up(|facts| facts.meter.download_log[0].status = Some(429)), ["I15"]);
     let broken = |times: usize| {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Duration, Instant, sleep};
 
 use super::body::{Pace, body};
-use super::picture::{NO_IMAGE, Recipe, draw};
+use super::picture::{GIF, NO_IMAGE, Recipe, draw, without_end};
 use super::settings::Format;
 use super::{Shared, paced};
 use crate::fault::Fault;
@@ -120,6 +120,11 @@ pub(super) async fn download(
             bytes = NO_IMAGE.into();
             metered.spoilt = true;
         }
+        Some(Fault::DownloadGif) => {
+            bytes = GIF.into();
+            metered.spoilt = true;
+        }
+        Some(Fault::DownloadWithoutEnd) => without_end(recipe.format, &mut bytes),
         Some(Fault::FlippedBit) => {
             let middle = bytes.len() / 2;
             bytes.iter_mut().skip(middle).take(1).for_each(|byte| *byte ^= 1);

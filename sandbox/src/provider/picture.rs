@@ -89,6 +89,21 @@ pub(super) async fn draw(shared: Arc<Shared>, recipe: Arc<Recipe>) -> Result<Vec
 pub(super) const NO_IMAGE: &[u8] =
     b"<html><head><title>Service temporarily unavailable</title></head><body></body></html>";
 
+/// One white pixel.
+pub(super) const GIF: &[u8] =
+    b"GIF89a\x01\0\x01\0\x80\0\0\xff\xff\xff\0\0\0!\xf9\x04\0\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
+
+/// Takes from a picture what stands behind its pixels.
+pub(super) fn without_end(format: Format, bytes: &mut Vec<u8>) {
+    match format {
+        // IEND: length, kind, checksum.
+        Format::Png => bytes.truncate(bytes.len().saturating_sub(12)),
+        Format::Jpeg => bytes.truncate(bytes.len().saturating_sub(2)),
+        // The length stands behind "RIFF", the lowest byte first.
+        Format::Webp => bytes.iter_mut().skip(5).take(1).for_each(|byte| *byte = byte.wrapping_add(1)),
+    }
+}
+
 pub(super) fn render(shared: &Shared, recipe: &Recipe) -> Result<Vec<u8>> {
     if !recipe.sound {
         return Ok(NO_IMAGE.into());

@@ -306,6 +306,10 @@ async fn downloads_go_wrong_in_every_way() -> Result<()> {
     assert_eq!(download(Fault::DownloadWrongType).await, (Some("text/html".into()), Some(sound.clone())));
     let (content_type, page) = download(Fault::DownloadNotAnImage).await;
     assert_eq!((content_type, page.is_some_and(|page| page.starts_with(b"<html>"))), (png(), true));
+    let (_, gif) = download(Fault::DownloadGif).await;
+    assert!(gif.is_some_and(|gif| gif.starts_with(b"GIF89a")));
+    let (_, endless) = download(Fault::DownloadWithoutEnd).await;
+    assert_eq!(endless, Some(sound.slice(..sound.len() - 12)));
     let (_, flipped) = download(Fault::FlippedBit).await;
     let flipped = flipped.context("the file comes")?;
     let different = sound.iter().zip(&flipped).filter(|(sound, flipped)| sound != flipped).count();

@@ -1,12 +1,12 @@
 //! What a file is that is no photo, told from its first bytes, so that its sender knows what to do.
 
 /// Bytes looked at.
-const HEAD_BYTES: usize = 256;
+pub(crate) const HEAD_BYTES: usize = 256;
 /// Bytes shown of a file that nothing is known about.
 const SHOWN_BYTES: usize = 16;
 
 /// The beginning of a sentence that ends in "send JPEG, PNG or WebP".
-pub(super) fn describe(bytes: &[u8]) -> String {
+pub(crate) fn describe(bytes: &[u8]) -> String {
     let head = &bytes[..bytes.len().min(HEAD_BYTES)];
     match magic(head).or_else(|| text(head)) {
         Some(what) => what.to_owned(),
@@ -17,6 +17,17 @@ pub(super) fn describe(bytes: &[u8]) -> String {
     }
 }
 
+/// The kind of a picture, video or document that we don't store. Its sender means it so, and would send the same again.
+/// A web page, a text, JSON, a compressed file or unknown bytes may be a server's trouble instead.
+pub(crate) fn unsupported(bytes: &[u8]) -> Option<&'static str> {
+    let head = &bytes[..bytes.len().min(HEAD_BYTES)];
+    magic(head).filter(|what| *what != GZIP).or_else(|| text(head).filter(|what| *what == SVG))
+}
+
+const VIDEO: &str = "the file is a video, not a photo";
+const GZIP: &str = "the file is compressed with gzip";
+const SVG: &str = "SVG isn't supported";
+
 fn magic(head: &[u8]) -> Option<&'static str> {
     Some(match head {
         [b'%', b'P', b'D', b'F', ..] => "the file is a PDF, not a photo",
@@ -26,15 +37,18 @@ fn magic(head: &[u8]) -> Option<&'static str> {
             "TIFF and cameras' raw files aren't supported"
         }
         [b'P', b'K', 3, 4, ..] => "the file is a ZIP archive or a document, not a photo",
-        [0x1f, 0x8b, ..] => "the file is compressed with gzip",
+        [0x1f, 0x8b, ..] => GZIP,
         [0, 0, 0, 0x0c, b'J', b'X', b'L', b' ', ..] | [0xff, 0x0a, ..] => "JPEG XL isn't supported",
+        [0x1a, 0x45, 0xdf, 0xa3, ..] | [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' ', ..] => {
+            VIDEO
+        }
         // ISO base media: the length of the first box, its type, its brand.
         [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.get(..4) {
             Some(b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1") => {
                 "HEIC isn't supported"
             }
             Some(b"avif" | b"avis") => "AVIF isn't supported",
-            _ => "the file is a video, not a photo",
+            _ => VIDEO,
         },
         _ => return None,
     })
@@ -56,7 +70,7 @@ fn text(head: &[u8]) -> Option<&'static str> {
     Some(if text.starts_with("<!doctype html") || text.starts_with("<html") {
         "the file is a web page (HTML), not a photo"
     } else if text.contains("<svg") {
-        "SVG isn't supported"
+        SVG
     } else if text.starts_with(['{', '[']) {
         "the file is JSON, not a photo"
     } else {
@@ -93,6 +107,29 @@ mod tests {
         ] {
             let found = describe(bytes);
             assert!(found.contains(words), "{words}: {found}");
+        }
+        for (bytes, is_meant) in [
+            (&b"GIF89a"[..], true),
+            (b"<?xml version=\"1.0\"?>\n<svg xmlns", true),
+            (b"BM\x36\0\x0c\0\0\0\0\0", true),
+            (b"II*\0\x08", true),
+            (b"\0\0\0\x18ftypavif\0\0\0\0", true),
+            (b"\0\0\0\x18ftypheic\0\0\0\0", true),
+            (b"\0\0\0\x18ftypisom\0\0\0\0", true),
+            (b"\x1a\x45\xdf\xa3\x01", true),
+            (b"RIFF\0\0\0\0AVI LIST", true),
+            (b"%PDF-1.7", true),
+            (b"PK\x03\x04", true),
+            (b"\xff\x0a\0", true),
+            (b"\x1f\x8b\x08", false),
+            (b"<!DOCTYPE html><html><svg></svg>", false),
+            (b"{\"error\":1}", false),
+            (b"busy", false),
+            (b"", false),
+            (b"\x89PNG\r\n\x1a\n", false),
+            (b"\xff\xd8\xff\xe0", false),
+        ] {
+            assert_eq!(unsupported(bytes).is_some(), is_meant, "{bytes:?}");
         }
         // A character of two bytes over the end of what is looked at.
         assert!(describe(format!("x{}", "\u{e4}".repeat(200)).as_bytes()).contains("is text"));
