@@ -110,7 +110,8 @@ pub async fn find(db: &DatabaseConnection, task_id: &str) -> Result<Option<Task>
 }
 
 /// Records how the task ended: all its image rows and its final state, in one statement. One, not a transaction of two: a process that
-/// is paused between them would lock the row for everybody.
+/// is paused between them would lock the row for everybody. The same statement empties the results of the task's calls: from now on the
+/// row answers.
 ///
 /// Returns the object keys of all its image rows. Twice: the state is final already: nothing changes.
 pub async fn finish(
@@ -132,6 +133,9 @@ pub async fn finish(
              UPDATE tasks SET state = $2, missing = $3, failure_kind = $4, failure_message = $5, finished_at = now()
               WHERE task_id = $1 AND state = 'running'
           RETURNING task_id
+         ),
+         emptied AS (
+             UPDATE calls SET result = NULL FROM ended WHERE calls.task_id = ended.task_id AND calls.result IS NOT NULL
          )
          INSERT INTO images (task_id, index, prompt_index, object_key, size_bytes, content_type, width, height, sha256)
          SELECT ended.task_id, image.* FROM ended,
