@@ -13,6 +13,7 @@ mod paid_call;
 mod photo;
 mod prepare;
 pub mod provider;
+pub mod reconcile;
 mod references;
 mod steps;
 pub mod storage;
@@ -31,7 +32,7 @@ use provider::Provider;
 use storage::Storage;
 
 pub use references::References;
-pub use steps::{Beautify, Generate, Insert, Prepare, Transfer};
+pub use steps::{Beautify, Generate, Insert, Prepare, Reconcile, Transfer};
 
 /// What a plan is worth; section `[plans.<name>]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -1,5 +1,7 @@
 //! The object store: one bucket behind the S3 protocol (R2, S3, MinIO, …).
 
+pub(crate) mod listing;
+
 use std::time::Duration;
 
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -204,7 +206,7 @@ impl Storage {
     }
 
     /// Removes an object. One that isn't there is removed already.
-    pub(crate) async fn delete(&self, key: &str) -> Result<(), Error> {
+    pub async fn delete(&self, key: &str) -> Result<(), Error> {
         let request = self.client.delete_object().bucket(&self.bucket).key(key);
         match request.send().await {
             Ok(_) => Ok(()),

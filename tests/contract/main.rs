@@ -57,7 +57,8 @@ fn the_list_of_activities_is_complete() {
     let declared = include_str!("../../workflows/src/activities.rs")
         .lines()
         .filter_map(|line| line.trim().strip_prefix("#[activity(name = \"")?.strip_suffix("\")]"));
-    assert_eq!(declared.collect::<Vec<_>>(), workflows::activities::NAMES);
+    use workflows::activities::{HOUSEKEEPING, NAMES};
+    assert_eq!(declared.collect::<Vec<_>>(), [&NAMES[..], &HOUSEKEEPING[..]].concat());
 }
 
 #[test]
@@ -188,6 +189,31 @@ fn the_activities_types_are_frozen() {
                 wire(InsertInput { output: output(), failure: Some(failure), request: Some(input()) }),
                 wire(InsertOutput { rows: 1 }),
             ],
+        })
+    );
+}
+
+#[test]
+fn reconcile_s_types_are_frozen() {
+    use workflows::reconcile::*;
+    let mut output = ReconcileOutput {
+        dry_run: true,
+        looked_at: LookedAt { running_tasks: 1, calls: 2, images: 3, objects: 4 },
+        found: vec![],
+    };
+    Finding::ALL.into_iter().for_each(|finding| output.add(finding, "an example".into()));
+    let defaults: ReconcileInput = serde_json::from_value(json!({})).unwrap();
+    assert_eq!(defaults, ReconcileInput::default());
+    use Step::{Calls, Done, Objects, Results, Staged, Tasks};
+    let steps = [Tasks, Calls, Results, Objects, Staged, Done].map(wire);
+    insta::assert_json_snapshot!(
+        "reconcile",
+        json!({
+            "schedule_id": SCHEDULE_ID,
+            "input": wire(defaults),
+            "output": wire(output.clone()),
+            "heartbeat": wire(ReconcileProgress { step: Objects, after: "tasks/a/photo".into(), output: ReconcileOutput::default() }),
+            "steps": steps,
         })
     );
 }

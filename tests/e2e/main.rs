@@ -8,6 +8,7 @@ mod input;
 mod memory;
 mod outages;
 mod plans;
+mod reconcile;
 mod schema;
 mod stores;
 mod tiers;

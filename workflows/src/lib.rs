@@ -11,8 +11,10 @@ mod input;
 pub mod keys;
 pub mod options;
 pub mod plan;
+pub mod reconcile;
 pub mod task_queue;
 pub mod types;
 
 pub use generate_images::GenerateImages;
 pub use input::Checked;
+pub use reconcile::Reconcile;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod operate;
+mod reconcile;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
