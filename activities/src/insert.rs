@@ -10,7 +10,7 @@ use crate::Activities;
 use crate::failure::{Failure, Retry};
 
 /// Records all image rows and the final state in one statement, then removes what no row speaks of: staged bytes, and
-/// what transfers left that didn't come to their end. It is the task's last writer.
+/// what transfers left that didn't come to their end. `insert` is the task's last writer.
 ///
 /// Returned: the rows and the state are there, and rows and objects agree. Failed: either both are recorded or neither is;
 /// stray objects may be left. It is tried until it is done: nothing else may keep the result. Twice: nothing changes.

@@ -1,4 +1,5 @@
-//! Reconcile: rows, objects, calls and workflows, compared page by page. `judge.rs` decides, the other files read and repair.
+//! Reconcile compares rows, objects, calls and workflows page by page. `judge.rs` decides, the
+//! other files read and repair.
 
 mod calls;
 mod judge;
@@ -22,7 +23,7 @@ use crate::failure::{Failure, Retry};
 use crate::heartbeat::Done;
 use crate::storage::{self, Storage};
 
-/// Rows that one query reads, and objects that one listing has: S3's own limit.
+/// Rows that one query reads, and objects that one listing has. S3 lists no more.
 const PAGE: u64 = 1_000;
 
 /// All that `reconcile` may touch. None of it can make a paid call.
@@ -47,7 +48,7 @@ pub enum Error {
     Temporal {
         /// The task.
         task_id: String,
-        /// What Temporal said.
+        /// The client's error.
         error: client::Error,
     },
 }
@@ -64,8 +65,9 @@ impl From<Error> for Failure {
 
 /// The activity.
 ///
-/// Returned: everything was compared once, and what could be repaired safely is repaired. Failed: a part of it may be; the next attempt
-/// goes on from the last heartbeat. Twice: the second finds nothing that is repairable.
+/// Returned: everything was compared once, and what could be repaired safely is repaired. Failed: a
+/// part of it may be; the next attempt goes on from the last heartbeat. Twice: the second finds
+/// nothing that is repairable.
 pub(crate) async fn reconcile(
     reach: &Activities,
     ctx: &ActivityContext,
@@ -102,8 +104,8 @@ impl Reconciler {
         self.go_on(input, &Done::default()).await
     }
 
-    /// Goes on from the progress so far. A page whose progress was lost is compared again: its repairs are made already, and are not
-    /// counted.
+    /// Goes on from the progress so far. A page whose progress was lost is compared again. The
+    /// repairs of that page are made already, and are not counted.
     async fn go_on(
         &self,
         input: &ReconcileInput,
@@ -137,7 +139,8 @@ fn following(step: Step) -> Step {
     }
 }
 
-/// One run. Each step takes the place after which its page begins, and returns that of the next page, if there is one.
+/// One run. Each step takes the place after which its page begins, and returns that of the next
+/// page, if there is one.
 struct Run<'a> {
     reach: &'a Reconciler,
     input: &'a ReconcileInput,

@@ -52,7 +52,7 @@ enum Command {
     Workers(workers::Args),
     /// Show what was paid, for whom, and of which calls nobody knows.
     Ledger(ledger::Args),
-    /// Compare rows, objects, calls and workflows; make the safe repairs and report the rest, now or on a schedule.
+    /// Compare rows, objects, calls and workflows; make the safe repairs and report the rest.
     Reconcile(reconcile::Args),
     /// Test every connection and say what is wrong and what to do.
     Check(check::Args),

@@ -11,11 +11,12 @@ use workflows::{Reconcile, task_queue};
 
 use crate::{Client, Error};
 
-/// Runs that were missed are not made up for, beyond this: the next one finds the same. Temporal's minimum is 10 s.
+/// A run that was missed for longer is not made up for, because the next one finds the same.
 const CATCH_UP: Duration = Duration::from_secs(60);
 
 impl Client {
-    /// Has Temporal run `reconcile` with this input every so often, one run at a time. Twice: the later schedule replaces the earlier.
+    /// Has Temporal run `reconcile` with this input every so often, one run at a time. Twice: the
+    /// later schedule replaces the earlier.
     pub async fn schedule_reconcile(&self, every: Duration, input: &ReconcileInput) -> Result<(), Error> {
         let spec = ScheduleSpec::from_interval(every);
         let action = ScheduleAction::start_workflow(

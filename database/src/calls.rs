@@ -129,7 +129,7 @@ pub async fn begin(
     Ok(match verdict.as_str() {
         "go" => Verdict::Go { call_id: row.try_get("", "call_id")? },
         "done" => {
-            // Emptied when its task ended: the task's row answers now.
+            // Emptied when the task ended, since the task's row answers now.
             let Some(result) = row.try_get::<Option<serde_json::Value>>("", "result")? else {
                 return Ok(Verdict::Stop(format!("task `{}` has ended", intent.task_id)));
             };

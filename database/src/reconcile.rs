@@ -1,4 +1,5 @@
-//! The queries of `reconcile`: each reads one bounded page, and each repair checks again what it relies on.
+//! The queries of `reconcile`. Each reads one bounded page, and each repair checks again what it
+//! relies on.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,7 +26,8 @@ pub struct RunningRow {
     pub version: String,
 }
 
-/// The next `limit` rows of running tasks after `place`, the oldest first. Empty: the first.
+/// The next `limit` rows of running tasks after `place`, the oldest first. An empty place is before
+/// all.
 pub async fn running(db: &DatabaseConnection, place: &str, limit: u64) -> Result<Vec<RunningRow>, Error> {
     let (created_at, task_id) = place.split_once('|').unwrap_or(("-infinity", ""));
     let sql = "SELECT task_id, images_planned, xmin::text AS version, created_at::text || '|' || task_id AS place,
@@ -55,8 +57,8 @@ pub async fn is_unchanged(db: &DatabaseConnection, row: &RunningRow) -> Result<b
     Ok(!rows.is_empty())
 }
 
-/// Closes a row without images, unless it was changed since it was read, by `prepare` of a task that was started again, say. The results
-/// of its calls are emptied. Returns whether it was closed.
+/// Closes a row without images, and empties the results of its calls. A row that has changed since
+/// it was read is left alone: its task was started again. Returns whether the row was closed.
 pub async fn close(
     db: &DatabaseConnection,
     row: &RunningRow,
@@ -88,11 +90,11 @@ pub async fn close(
 /// A paid call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallRow {
-    /// Its id.
+    /// The id in the ledger.
     pub call_id: i64,
-    /// Its task.
+    /// The task that it was made for.
     pub task_id: String,
-    /// Its name within the task.
+    /// The name within the task, such as `3` or `beautify`.
     pub name: String,
 }
 
@@ -106,8 +108,8 @@ impl CallRow {
     }
 }
 
-/// A call whose end nobody will record: its worker's lease is over, the provider is done with it, and its task has ended, or should have
-/// taken it over long ago.
+/// A call whose end nobody will record. The lease of its worker is over, the provider is done with
+/// it, and its task has ended, or should have taken it over long ago.
 const ABANDONED: &str = "call.state = 'open' AND call.runs_until <= darkroom_now()
     AND NOT EXISTS (SELECT FROM leases lease WHERE lease.lease_id = call.lease_id AND is_living(lease))
     AND (call.runs_until <= darkroom_now() - $2 * interval '1 s'
@@ -127,7 +129,8 @@ pub async fn abandoned_calls(
     query(db, &sql, values).await?.iter().map(CallRow::read).collect()
 }
 
-/// Closes calls whose end nobody will record as `ambiguous`, each a possible loss. Returns those that were closed.
+/// Closes calls whose end nobody will record as `ambiguous`, each a possible loss. Returns those
+/// that were closed.
 pub async fn close_calls(
     db: &DatabaseConnection,
     calls: &[CallRow],
@@ -151,7 +154,7 @@ pub struct Results {
     pub last: Option<i64>,
     /// Calls of the page.
     pub calls: u64,
-    /// Those whose result nobody needs.
+    /// Calls of the page whose result nobody needs.
     pub leftover: Vec<CallRow>,
 }
 
@@ -179,7 +182,7 @@ pub async fn empty_results(db: &DatabaseConnection, calls: &[CallRow]) -> Result
     query(db, "UPDATE calls SET result = NULL WHERE call_id = ANY($1)", [ids(calls)]).await.map(drop)
 }
 
-/// What an image row says of its object.
+/// An object, as its image row has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageRow {
     /// The object's key.
@@ -190,7 +193,8 @@ pub struct ImageRow {
     pub sha256: String,
 }
 
-/// The next `limit` image rows whose keys are greater than `after` and not greater than `to`, by the bytes of their keys.
+/// The next `limit` image rows whose keys are greater than `after` and not greater than `to`, by
+/// the bytes of their keys.
 pub async fn images(
     db: &DatabaseConnection,
     after: &str,

@@ -110,8 +110,8 @@ pub async fn find(db: &DatabaseConnection, task_id: &str) -> Result<Option<Task>
 }
 
 /// Records how the task ended: all its image rows and its final state, in one statement. One, not a transaction of two: a process that
-/// is paused between them would lock the row for everybody. The same statement empties the results of the task's calls: from now on the
-/// row answers.
+/// is paused between them would lock the row for everybody. The same statement empties the results of the task's calls,
+/// because the row answers from now on.
 ///
 /// Returns the object keys of all its image rows. Twice: the state is final already: nothing changes.
 pub async fn finish(

@@ -1,4 +1,5 @@
-//! `reconcile`: each fault is planted; a dry run shows it and changes nothing, a run repairs what is safe and reports the rest.
+//! Each fault that `reconcile` finds is planted. A dry run shows it and changes nothing; a run
+//! repairs what is safe and reports the rest.
 
 use std::time::Duration;
 
@@ -65,7 +66,8 @@ async fn terminate(stack: &Stack, task: &Task) {
     handle.terminate(WorkflowTerminateOptions::default()).await.unwrap();
 }
 
-/// A task that was terminated in its first paid call, whose end is on record: its row says `running`.
+/// A task that was terminated in its first paid call. The call's end is on record, and the task's
+/// row says `running`.
 async fn a_terminated_task(stack: &Stack) -> GivenTask {
     let given = a_task().id("terminated");
     stack.provider.hold();
@@ -99,7 +101,7 @@ async fn plant(stack: &Stack) -> [GenerateImagesOutput; 2] {
     let lost = completed(stack, "lost").await;
     execute(stack, "DELETE FROM tasks WHERE task_id = 'lost'").await;
     completed(stack, "call").await;
-    // A call of a worker that has died: its lease is over, and removed.
+    // A call of a worker that has died, and whose lease is removed.
     let open = "state = 'open', lease_id = 0, ended_at = NULL, images_billed = NULL, cost_usd = NULL";
     execute(stack, &format!("UPDATE calls SET {open} WHERE task_id = 'call' AND name = '1'")).await;
     execute(stack, "UPDATE calls SET result = '{}' WHERE task_id = 'call' AND name = 'beautify'").await;
@@ -117,7 +119,7 @@ async fn plant(stack: &Stack) -> [GenerateImagesOutput; 2] {
 const STRAY: [&str; 4] =
     ["tasks/call/images/001.2", "tasks/nobody/images/000", "tasks/nobody/photo", "staging/call/1/0"];
 
-/// What stays to be looked at.
+/// Findings that stay for a person to look at.
 fn reported(damaged_size: u64) -> Vec<(Finding, Vec<String>)> {
     vec![
         (Finding::MissingObject, vec!["tasks/damaged/images/000".into()]),
@@ -169,7 +171,8 @@ async fn each_fault_is_shown_then_repaired_or_reported_and_the_second_run_repair
     assert_eq!(owned(found(&shown)), expected);
     let looked_at = LookedAt { running_tasks: 2, calls: 9, images: 4, objects: before.1.len() as u64 - 1 };
     assert_eq!((shown.dry_run, shown.looked_at), (true, looked_at));
-    // The row of the terminated task is closed now, so that its staged bytes are of no use any more.
+    // The row of the terminated task is closed now, so that its staged bytes are of no use any
+    // more.
     let mut with_staged = expected.clone();
     with_staged[7].1.push("staging/terminated/beautify/0".into());
     assert_eq!(

@@ -9,7 +9,7 @@ use crate::types::{
     TransferInput, TransferOutput,
 };
 
-/// The name of every step of a task: the suites iterate over them. `tests/contract` sees to it that none is left out.
+/// The name of every step of a task. The suites iterate over them, and `tests/contract` checks that none is left out.
 pub const NAMES: [&str; 5] = ["prepare", "beautify", "generate", "transfer", "insert"];
 /// The names of the other activities, which belong to no task.
 pub const HOUSEKEEPING: [&str; 1] = ["reconcile"];

@@ -121,8 +121,8 @@ pub(crate) fn insert(
     options
 }
 
-/// Waits for the store's listings, the database and Temporal, for as long as a large bucket takes; an attempt goes on where the last
-/// one was. Every run ends within a day.
+/// Waits for the store's listings, the database and Temporal, for as long as a large bucket takes. An attempt goes on where
+/// the last one was. Every run ends within a day.
 pub(crate) fn reconcile(cancellable: &WorkflowCancellationToken) -> ActivityOptions {
     let day = Duration::from_secs(24 * 3600);
     let timeouts =

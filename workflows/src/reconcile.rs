@@ -1,7 +1,8 @@
-//! `reconcile`: rows, objects, calls and workflows are compared; safe repairs are made, and the rest is reported.
+//! `reconcile` compares rows, objects, calls and workflows, makes the safe repairs and reports the
+//! rest.
 //!
-//! One activity does all of it, and keeps its place in its heartbeat. The result is counts and a few examples, so that neither the
-//! history nor a worker's memory grows with the bucket.
+//! One activity does all of it, and keeps its place in its heartbeat. The result is counts and a
+//! few examples, so that neither the history nor a worker's memory grows with the bucket.
 #![expect(missing_docs, reason = "the macro documents none of what it generates")]
 
 mod report;
@@ -20,7 +21,8 @@ pub use report::{
     Repair, Step,
 };
 
-/// Id of the schedule, and the beginning of the workflow ids of its runs: Temporal appends the time.
+/// Id of the schedule, and the beginning of the workflow ids of its runs, to which Temporal appends
+/// the time.
 pub const SCHEDULE_ID: &str = "reconcile";
 
 /// The workflow `reconcile`.
@@ -54,7 +56,8 @@ impl Reconcile {
                     .into());
             }
         };
-        // A child token, as in `generate_images`: the workflow's own would keep an evicted workflow in memory.
+        // A child token, as in `generate_images`, because the workflow's own would keep an evicted
+        // workflow in memory.
         let cancellable = ctx.cancellation_token().child_token();
         Ok(ctx.execute_activity(Housekeeping::reconcile, input, options::reconcile(&cancellable)).await?)
     }

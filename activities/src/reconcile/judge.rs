@@ -1,4 +1,4 @@
-//! Pure: each decision of `reconcile`, from facts.
+//! Each decision of `reconcile`, from facts alone.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use workflows::types::{GenerateImagesOutput, MissingImage, MissingReason, PlanSp
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Workflow {
     Open,
-    /// It closed so long ago.
+    /// Closed so long ago.
     Closed(Duration, End),
-    /// It was never started, or its history has been removed.
+    /// Never started, or forgotten: its history has been removed.
     Unknown,
 }
 
@@ -31,7 +31,8 @@ pub(super) enum End {
     FromOutside(String),
 }
 
-/// A row says `running`. Its task is left alone while its workflow is open, and while it may be started again.
+/// A row says `running`. The task is left alone while its workflow is open, and while it may be
+/// started again.
 pub(super) fn running_row(row: &RunningRow, workflow: &Workflow, min_age: Duration) -> Option<Finding> {
     match workflow {
         Workflow::Open => None,
@@ -56,7 +57,7 @@ pub(super) fn end_in_words(workflow: &Workflow) -> String {
     }
 }
 
-/// How an abandoned task is recorded: every image is missing.
+/// How an abandoned task is recorded. Every image is missing.
 pub(super) fn ending(row: &RunningRow, workflow: &Workflow) -> (GenerateImagesOutput, Option<TaskFailure>) {
     let message = end_in_words(workflow);
     let (state, reason, failure) = match workflow {
@@ -88,7 +89,7 @@ pub(super) fn ending(row: &RunningRow, workflow: &Workflow) -> (GenerateImagesOu
     (output, failure)
 }
 
-/// Who an object without an image row belongs to.
+/// The owner of an object without an image row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Owner {
     /// A task with a row.
@@ -97,9 +98,11 @@ pub(super) enum Owner {
     Workflow(Workflow),
 }
 
-/// An object that no image row names. `age`: since it was written. `trusted`: bucket and database are known to belong together.
+/// An object that no image row names, written `age` ago. `trusted` says that bucket and database
+/// are known to belong together.
 ///
-/// The age counts from the task's end as well: images of a task whose row was closed here stay for as long again.
+/// The age counts from the task's end as well, so that images of a task whose row was closed here
+/// stay for as long again.
 pub(super) fn object(
     part: Part,
     age: Duration,

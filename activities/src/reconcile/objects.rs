@@ -1,4 +1,4 @@
-//! Objects, against images and tasks: a merge of two sequences in the order of their keys.
+//! Objects, against images and tasks. Objects and image rows are merged in the order of their keys.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use super::judge::{self, End, Owner, Workflow};
 use super::{Error, Run, workflow};
 use crate::storage::listing::Listed;
 
-/// A page of the merge: all objects and image rows up to one key.
+/// All objects and image rows up to one key.
 struct Merged {
     objects: Vec<Listed>,
     images: BTreeMap<String, ImageRow>,
@@ -37,7 +37,8 @@ impl Run<'_> {
             }
         }
         for row in images.values() {
-            // The listing may be older than the row, or not quite in order: the object itself is asked for.
+            // The listing may be older than the row, or not quite in order, so the object itself is
+            // asked for.
             let size = self.reach.storage.size(&row.object_key).await?;
             if let Some((finding, example)) = judge::image(row, size) {
                 output.add(finding, example);
@@ -130,7 +131,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The task of each object: its row or, without one, its workflow.
+    /// Each object's task, by its row or, without one, its workflow.
     async fn owners(&self, objects: &[Listed]) -> Result<HashMap<String, Owner>, Error> {
         let mut task_ids: Vec<String> = objects
             .iter()
@@ -150,7 +151,8 @@ impl Run<'_> {
         Ok(owners)
     }
 
-    /// Records a task that lost its row from its workflow's history; the example for the report. `None`: the row is there after all.
+    /// Records a task that lost its row from its workflow's history, and returns the example for
+    /// the report. `None` says that the row is there after all.
     async fn lost(&self, task_id: &str, owner: &Owner) -> Result<Option<String>, Error> {
         let Owner::Workflow(workflow @ Workflow::Closed(_, End::Result(result))) = owner else {
             return Ok(None);
@@ -172,8 +174,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Do bucket and database belong together? At least one of a few image rows has its object. Otherwise nothing is removed: a wrong
-    /// setting would empty somebody's bucket.
+    /// Do bucket and database belong together? At least one of a few image rows has its object.
+    /// Otherwise nothing is removed, because a wrong setting would empty somebody's bucket.
     async fn belong_together(&self) -> Result<bool, Error> {
         for key in rows::some_object_keys(&self.reach.database).await? {
             if self.reach.storage.size(&key).await?.is_some() {
@@ -184,7 +186,7 @@ impl Run<'_> {
     }
 }
 
-/// `tasks/<task>` of a key: the objects of a task follow each other.
+/// `tasks/<task>` of a key. The objects of a task follow each other.
 fn folder(key: &str) -> Option<(&str, &str)> {
     let mut places = key.split('/');
     Some((places.next()?, places.next()?))

@@ -6,7 +6,7 @@ use workflows::reconcile::{Finding, ReconcileOutput};
 use super::judge::{self, End, Workflow};
 use super::{Error, Run, workflow};
 
-/// Rows of a page at most: Temporal is asked about each.
+/// Rows of a page at most, since Temporal is asked about each.
 const MAX_PAGE: u64 = 100;
 
 impl Run<'_> {
@@ -20,7 +20,8 @@ impl Run<'_> {
             output.looked_at.running_tasks += 1;
             let workflow = workflow::of_task(&self.reach.client, &row.task_id).await?;
             let Some(finding) = judge::running_row(row, &workflow, self.min_age) else { continue };
-            // A task's row is final before its workflow closes: the row that was read before may be an older one.
+            // A task's row is final before its workflow closes, so the row that was read earlier
+            // may be out of date.
             if !rows::is_unchanged(&self.reach.database, row).await? {
                 continue;
             }

@@ -7,7 +7,8 @@ use client::Client;
 use super::Error;
 use super::judge::{End, Workflow};
 
-/// The result of a closed workflow is there. A workflow that was started again in this moment keeps its own to itself.
+/// A closed workflow has its result immediately. A workflow that was started again in this moment
+/// has none yet.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn of_task(client: &Client, task_id: &str) -> Result<Workflow, Error> {

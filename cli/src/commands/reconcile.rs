@@ -1,4 +1,5 @@
-//! `darkroom reconcile`: rows, objects, calls and workflows, compared now, in this process, or on a schedule, by a worker.
+//! `darkroom reconcile`: rows, objects, calls and workflows, compared now, in this process, or on a
+//! schedule, by a worker.
 
 use std::time::Duration;
 
@@ -18,13 +19,15 @@ pub(crate) struct Args {
     /// Change nothing; report what would be repaired.
     #[arg(long)]
     dry_run: bool,
-    /// Leave alone objects, ended workflows and calls that are younger: a number and s, m, h or d. Default: 25h.
+    /// Leave alone objects, ended workflows and calls that are younger: a number and s, m, h or d.
+    /// Default: 25h.
     #[arg(long, value_name = "AGE", value_parser = duration)]
     min_age: Option<Duration>,
     /// Read every object, too, and compare its hash with its row's.
     #[arg(long)]
     deep: bool,
-    /// Instead of now: have Temporal start it this often, 10s at least. Replaces an earlier schedule.
+    /// Instead of now: have Temporal start it this often, 10s at least. Replaces an earlier
+    /// schedule.
     #[arg(long, value_name = "INTERVAL", value_parser = interval)]
     every: Option<Duration>,
     /// Instead of now: end the schedule.

@@ -1,4 +1,5 @@
-//! `darkroom reconcile`, without a worker and on a schedule, and `darkroom queue` of a task that nobody works on.
+//! `darkroom reconcile`, without a worker and on a schedule, and `darkroom queue` of a task that
+//! nobody works on.
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
-//! Input and output of `reconcile`: each kind of finding, its repair, and the report that is counted together.
+//! Input and output of `reconcile`, with each kind of finding and its repair.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Age from which nothing can need what is found any more: a task's execution timeout, and an hour.
+/// Age from which no task can need what is found. A task's execution timeout, and an hour.
 pub const MIN_AGE: Duration = Duration::from_secs(25 * 3600);
 /// Examples that a report has of each finding.
 pub const MAX_EXAMPLES: usize = 10;
@@ -16,7 +16,8 @@ pub struct ReconcileInput {
     /// Nothing is changed; the report says which repairs would be made.
     #[serde(default)]
     pub dry_run: bool,
-    /// Objects, closed workflows and calls that are younger, in seconds, are left alone. Default: 25 hours.
+    /// Objects, closed workflows and calls that are younger, in seconds, are left alone. Default:
+    /// 25 hours.
     #[serde(default = "min_age_s")]
     pub min_age_s: u64,
     /// Every object is read, and its hash compared with its row's.
@@ -63,7 +64,8 @@ pub struct LookedAt {
 pub struct Found {
     /// Which it is.
     pub finding: Finding,
-    /// The repair that was made, or would be made without `dry_run`; none where a person has to look.
+    /// The repair that was made, or would be made without `dry_run`; none where a person has to
+    /// look.
     pub repair: Option<Repair>,
     /// How often.
     pub count: u64,
@@ -79,7 +81,8 @@ pub enum Finding {
     UnrecordedTask,
     /// A task has objects and no row, and its workflow has ended with a result.
     LostTask,
-    /// A task's row says `running`; its workflow ended without a result, or is gone, longer ago than the minimum age.
+    /// A task's row says `running`; its workflow ended without a result, or is gone, longer ago
+    /// than the minimum age.
     AbandonedTask,
     /// The same, less long ago: the task may still be started again under its id.
     EndedTask,
@@ -93,7 +96,8 @@ pub enum Finding {
     DifferentObject,
     /// An object belongs to no row, and its task has ended or never began.
     StrayObject,
-    /// An object lies under Darkroom's prefixes, and Darkroom can't tell that it is the object's owner.
+    /// An object lies under Darkroom's prefixes, and Darkroom can't tell that it is the object's
+    /// owner.
     UnknownObject,
 }
 
@@ -160,18 +164,20 @@ impl ReconcileOutput {
     }
 }
 
-/// How far a run has come: details of the activity's heartbeat, from which the next attempt goes on.
+/// How far a run has come. The activity's heartbeat carries it, and the next attempt goes on from
+/// there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReconcileProgress {
     /// The step that is under way.
     pub step: Step,
-    /// Everything up to here is done, in the step's own order; empty: nothing yet.
+    /// Everything up to here is done, in the step's own order. Empty where nothing is.
     pub after: String,
     /// The report so far.
     pub output: ReconcileOutput,
 }
 
-/// The steps of a run, in order. Rows come first: the other steps ask whether a task has ended.
+/// The steps of a run, in order. Rows come first, because the other steps ask whether a task has
+/// ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
