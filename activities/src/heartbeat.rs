@@ -17,7 +17,7 @@ const NOTED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a step has done so far, kept with Temporal: a next attempt goes on from there. The last heartbeat of a failed attempt
 /// reaches the server with its failure; that of a killed worker may be a second old.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Done<T>(Mutex<T>);
 
 impl<T: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static> Done<T> {

@@ -10,7 +10,7 @@ use crate::Activities;
 use crate::failure::{Failure, Retry};
 
 /// Records all image rows and the final state in one statement, then removes the objects that no row refers to: staged bytes, and
-/// what transfers left that didn't come to their end. It is the task's last writer, and the only one that removes.
+/// what transfers left that didn't come to their end. `insert` is the task's last writer.
 ///
 /// Returned: the rows and the state are there, and rows and objects agree. A row that is gone is made again; one that was final before
 /// stays as it is, and is returned. Failed: either both are recorded or neither is; stray objects may be left. It is tried until it is done:

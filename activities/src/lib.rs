@@ -16,6 +16,7 @@ mod photo;
 pub mod plans;
 mod prepare;
 pub mod provider;
+pub mod reconcile;
 mod references;
 mod steps;
 pub mod storage;
@@ -34,7 +35,7 @@ use storage::Storage;
 
 pub use plans::Plan;
 pub use references::References;
-pub use steps::{Beautify, Generate, Insert, Prepare, Transfer};
+pub use steps::{Beautify, Generate, Insert, Prepare, Reconcile, Transfer};
 
 /// What the steps may touch: the only way to the outside.
 pub struct Activities {

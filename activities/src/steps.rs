@@ -6,15 +6,16 @@ use std::sync::Arc;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use workflows::activities as declared;
+use workflows::reconcile::{ReconcileInput, ReconcileOutput};
 use workflows::types::{
     BeautifyInput, GenerateInput, GenerateOutput, InsertInput, InsertOutput, PrepareInput, PrepareOutput,
     TransferInput, TransferOutput,
 };
 
 use crate::heartbeat::Done;
-use crate::{Activities, beautify, generate, insert, prepare, transfer};
+use crate::{Activities, beautify, generate, insert, prepare, reconcile, transfer};
 
-pub use self::activities::{Beautify, Generate, Insert, Prepare, Transfer};
+pub use self::activities::{Beautify, Generate, Insert, Prepare, Reconcile, Transfer};
 
 #[activities]
 impl Activities {
@@ -73,5 +74,15 @@ impl Activities {
         input: InsertInput,
     ) -> Result<InsertOutput, ActivityError> {
         Ok(Done::<()>::resume(&ctx).beat(&ctx, Box::pin(insert::insert(&self, input))).await?)
+    }
+
+    /// See `reconcile.rs`.
+    #[activity(definition = declared::Reconcile)]
+    pub async fn reconcile(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: ReconcileInput,
+    ) -> Result<ReconcileOutput, ActivityError> {
+        Box::pin(reconcile::reconcile(&self, &ctx, input)).await
     }
 }

@@ -1,6 +1,7 @@
 //! The object store: one bucket behind the S3 protocol (R2, S3, MinIO, …).
 
 mod error;
+pub(crate) mod listing;
 #[cfg(test)]
 mod tests;
 

@@ -9,6 +9,7 @@ pub(crate) mod limits;
 mod look;
 pub(crate) mod migrate;
 pub(crate) mod queue;
+pub(crate) mod reconcile;
 pub(crate) mod show;
 pub(crate) mod soak;
 pub(crate) mod start;

@@ -11,8 +11,8 @@ use clap::{Parser, Subcommand};
 use worker::Config;
 
 use commands::{
-    bench as bench_command, cancel, check, demo, ledger, limits, migrate, queue, show, soak, start, watch,
-    worker as worker_command, workers,
+    bench as bench_command, cancel, check, demo, ledger, limits, migrate, queue, reconcile, show, soak,
+    start, watch, worker as worker_command, workers,
 };
 use exit::Exit;
 
@@ -52,6 +52,8 @@ enum Command {
     Workers(workers::Args),
     /// Show what was paid, for whom, and of which calls nobody knows.
     Ledger(ledger::Args),
+    /// Compare rows, objects, calls and workflows; make the safe repairs and report the rest.
+    Reconcile(reconcile::Args),
     /// Test every connection and say what is wrong and what to do.
     Check(check::Args),
     /// Print the commented default configuration.
@@ -116,6 +118,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Limits(args) => limits::run(config, args).await,
         Command::Workers(args) => workers::run(config, args).await,
         Command::Ledger(args) => ledger::run(config, args).await,
+        Command::Reconcile(args) => reconcile::run(config, args).await,
         Command::Check(args) => check::run(config, args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Bench(args) => bench_command::run(args).await,

@@ -12,10 +12,11 @@
 
 mod error;
 mod retry;
+mod schedule;
 mod settings;
 mod trace;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::{Stream, StreamExt};
 use temporalio_client::NamespacedClient;
@@ -244,6 +245,16 @@ impl Task {
     /// Whether its workflow is closed.
     pub async fn is_closed(&self) -> Result<bool, Error> {
         Ok(self.status().await? != WorkflowExecutionStatus::Running)
+    }
+
+    /// When its workflow was closed; `None` while it is open.
+    pub async fn closed_at(&self) -> Result<Option<SystemTime>, Error> {
+        let description = self.handle.describe(Default::default()).await;
+        let description = description.map_err(|error| Error::of_interaction(&self.task_id, error))?;
+        if description.status() == WorkflowExecutionStatus::Running {
+            return Ok(None);
+        }
+        Ok(Some(description.close_time().unwrap_or(SystemTime::UNIX_EPOCH)))
     }
 
     async fn status(&self) -> Result<WorkflowExecutionStatus, Error> {

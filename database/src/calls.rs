@@ -215,7 +215,10 @@ pub async fn begin(
     Ok(match verdict.as_str() {
         "go" => Verdict::Go,
         "done" => {
-            let result: serde_json::Value = row.try_get("", "result")?;
+            // Emptied when the task ended, since the task's row answers now.
+            let Some(result) = row.try_get::<Option<serde_json::Value>>("", "result")? else {
+                return Ok(Verdict::Stop(format!("task `{}` has ended", intent.task_id)));
+            };
             let unreadable = |error| Error::Unreadable(format!("calls.result of {intent:?}: {error}"));
             Verdict::Done(serde_json::from_value(result).map_err(unreadable)?)
         }

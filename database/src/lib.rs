@@ -6,6 +6,7 @@ mod error;
 mod images;
 pub mod leases;
 pub mod limits;
+pub mod reconcile;
 pub mod report;
 pub mod tasks;
 

@@ -110,7 +110,8 @@ pub async fn find(db: &DatabaseConnection, task_id: &str) -> Result<Option<Task>
 }
 
 /// Records how the task ended: all its image rows and its final state, in one statement. One, not a transaction of two: a process that
-/// is paused between them would lock the row for everybody.
+/// is paused between them would lock the row for everybody. The same statement empties the results of the task's calls,
+/// because the row answers from now on.
 ///
 /// False where there was nothing to record: the task has no row, or its state is final already.
 pub async fn finish(
@@ -136,6 +137,8 @@ pub async fn finish(
              INSERT INTO images (task_id, index, prompt_index, object_key, size_bytes, content_type, width, height, sha256)
              SELECT ended.task_id, image.* FROM ended,
                     UNNEST($6::int[], $7::int[], $8::text[], $9::bigint[], $10::text[], $11::int[], $12::int[], $13::text[]) AS image
+         ), emptied AS (
+             UPDATE calls SET result = NULL FROM ended WHERE calls.task_id = ended.task_id AND calls.result IS NOT NULL
          )
          SELECT count(*) > 0 AS ended FROM ended",
         [

@@ -34,12 +34,13 @@ CREATE TABLE tasks (
     CHECK ((state = 'failed') = (failure_kind IS NOT NULL))
 );
 CREATE INDEX tasks_of_user ON tasks (user_id, created_at DESC);
+CREATE INDEX tasks_running ON tasks (created_at, task_id) WHERE state = 'running';
 
 CREATE TABLE images (
     task_id      text NOT NULL REFERENCES tasks ON DELETE CASCADE,
     index        integer NOT NULL CHECK (index >= 0),
     prompt_index integer NOT NULL CHECK (prompt_index >= 0),
-    object_key   text NOT NULL UNIQUE,
+    object_key   text COLLATE "C" NOT NULL UNIQUE,
     size_bytes   bigint NOT NULL CHECK (size_bytes > 0),
     content_type text NOT NULL,
     width        integer NOT NULL CHECK (width > 0),
@@ -53,4 +54,5 @@ COMMENT ON TABLE tasks IS 'One row per generation task, from the moment its inpu
 COMMENT ON COLUMN tasks.input IS 'The workflow''s input, to tell a repeated start from another one of the same id.';
 COMMENT ON COLUMN tasks.missing IS 'Planned images that were not made: [{index, prompt_index, reason, message}].';
 COMMENT ON TABLE images IS 'One row per stored image; its object exists, with this size and hash.';
+COMMENT ON COLUMN images.object_key IS 'Sorted by bytes, as S3 sorts its listings: `darkroom reconcile` reads both in one order.';
 "#;

@@ -61,7 +61,8 @@ fn the_list_of_activities_is_complete() {
     let declared = include_str!("../../workflows/src/activities.rs")
         .lines()
         .filter_map(|line| line.trim().strip_prefix("#[activity(name = \"")?.strip_suffix("\")]"));
-    assert_eq!(declared.collect::<Vec<_>>(), workflows::activities::NAMES);
+    use workflows::activities::{HOUSEKEEPING, NAMES};
+    assert_eq!(declared.collect::<Vec<_>>(), [&NAMES[..], &HOUSEKEEPING[..]].concat());
 }
 
 #[test]
@@ -225,16 +226,31 @@ fn only_objects_are_input() {
     only_objects(input(), by_position.clone());
     only_objects(PrepareInput { request: input() }, json!([input()]));
     let (task_id, photo_key) = ("order-1".to_owned(), "tasks/order-1/photo".to_owned());
-    let beautify = BeautifyInput { task_id: task_id.clone(), part: 1, photo_key };
-    only_objects(beautify, json!(["order-1", 1, "tasks/order-1/photo"]));
+    let (user_id, plan) = ("ann".to_owned(), "pro".to_owned());
+    let beautify = BeautifyInput {
+        task_id: task_id.clone(),
+        user_id: user_id.clone(),
+        plan: plan.clone(),
+        part: 1,
+        photo_key,
+    };
+    only_objects(beautify, json!(["order-1", "ann", "pro", 1, "tasks/order-1/photo"]));
     let (prompt, reference_key) = ("p".to_owned(), "k".to_owned());
-    let generate =
-        GenerateInput { task_id: task_id.clone(), batch: 3, part: 1, images: 5, prompt, reference_key };
-    only_objects(generate, json!(["order-1", 3, 1, 5, "p", "k"]));
+    let generate = GenerateInput {
+        task_id: task_id.clone(),
+        user_id,
+        plan,
+        batch: 3,
+        part: 1,
+        images: 5,
+        prompt,
+        reference_key,
+    };
+    only_objects(generate, json!(["order-1", "ann", "pro", 3, 1, 5, "p", "k"]));
     only_objects(TransferInput { task_id, images: vec![] }, json!(["order-1", []]));
     only_objects(
-        InsertInput { output: output(), failure: None, request: None },
-        json!([output(), null, null]),
+        InsertInput { output: output(), failure: None, request: input() },
+        json!([output(), null, input()]),
     );
 
     // However it is read, and wherever it stands.
@@ -242,4 +258,29 @@ fn only_objects_are_input() {
         assert!(serde_json::from_value::<GenerateImagesInput>(nested.clone()).is_err(), "{nested}");
         assert!(serde_json::from_value::<PrepareInput>(nested.clone()).is_err(), "{nested}");
     }
+}
+
+#[test]
+fn reconcile_s_types_are_frozen() {
+    use workflows::reconcile::*;
+    let mut output = ReconcileOutput {
+        dry_run: true,
+        looked_at: LookedAt { running_tasks: 1, calls: 2, images: 3, objects: 4 },
+        found: vec![],
+    };
+    Finding::ALL.into_iter().for_each(|finding| output.add(finding, "an example".into()));
+    let defaults: ReconcileInput = serde_json::from_value(json!({})).unwrap();
+    assert_eq!(defaults, ReconcileInput::default());
+    use Step::{Calls, Done, Objects, Results, Staged, Tasks};
+    let steps = [Tasks, Calls, Results, Objects, Staged, Done].map(wire);
+    insta::assert_json_snapshot!(
+        "reconcile",
+        json!({
+            "schedule_id": SCHEDULE_ID,
+            "input": wire(defaults),
+            "output": wire(output.clone()),
+            "heartbeat": wire(ReconcileProgress { step: Objects, after: "tasks/a/photo".into(), output: ReconcileOutput::default() }),
+            "steps": steps,
+        })
+    );
 }

@@ -69,9 +69,9 @@ async fn a_staged_object_that_the_store_misses_for_a_while_costs_no_call() {
         .await;
     let given = a_task();
     let task = stack.begin(&given).await;
-    let staged = keys::staged(task.task_id(), &keys::beautify_call(1), 0);
     stack.provider.meter().wait_until(|meter| meter.billed_calls == 1 && meter.in_flight == 0).await.unwrap();
     stack.wait_until_scheduled(&task, "transfer-beautify").await;
+    let staged = stack.storage.list(&keys::staging_prefix(task.task_id())).await.unwrap().remove(0).0;
     let bytes = stack.storage.get(&staged, 1 << 30).await.unwrap();
     stack.storage.delete(&staged).await.unwrap();
     stack.stop_worker();

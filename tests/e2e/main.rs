@@ -10,6 +10,7 @@ mod memory;
 mod money;
 mod outages;
 mod plans;
+mod reconcile;
 mod refusals;
 mod schema;
 mod stores;

@@ -22,7 +22,7 @@ use temporalio_sdk::runtime::PollerBehavior;
 use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};
 use temporalio_sdk_core::{CoreRuntime, RuntimeOptions, init_worker};
 use tokio::sync::Semaphore;
-use workflows::{GenerateImages, task_queue};
+use workflows::{GenerateImages, Reconcile, task_queue};
 
 pub use config::{Config, Role};
 
@@ -177,6 +177,8 @@ impl Role {
                 options.register_workflow::<GenerateImages>()?;
                 options.register_activity::<activities::Prepare>(reach.clone());
                 options.register_activity::<activities::Insert>(reach.clone());
+                options.register_workflow::<Reconcile>()?;
+                options.register_activity::<activities::Reconcile>(reach.clone());
             }
             Role::Generate => {
                 options.register_activity::<activities::Beautify>(reach.clone());

@@ -3,13 +3,16 @@
 
 use temporalio_macros::activity_definitions;
 
+use crate::reconcile::{ReconcileInput, ReconcileOutput};
 use crate::types::{
     BeautifyInput, GenerateInput, GenerateOutput, InsertInput, InsertOutput, PrepareInput, PrepareOutput,
     TransferInput, TransferOutput,
 };
 
-/// Every declared activity's name: what the suites iterate over. `tests/contract` sees to it that none is left out.
+/// The name of every step of a task. The suites iterate over them, and `tests/contract` checks that none is left out.
 pub const NAMES: [&str; 5] = ["prepare", "beautify", "generate", "transfer", "insert"];
+/// The names of the other activities, which belong to no task.
+pub const HOUSEKEEPING: [&str; 1] = ["reconcile"];
 
 /// The steps of a task.
 pub struct Steps;
@@ -47,4 +50,17 @@ impl Steps {
     }
 }
 
+/// Activities that belong to no task.
+pub struct Housekeeping;
+
+#[activity_definitions]
+impl Housekeeping {
+    /// Compares rows, objects, calls and workflows, and makes the safe repairs.
+    #[activity(name = "reconcile")]
+    pub fn reconcile(input: ReconcileInput) -> ReconcileOutput {
+        unimplemented!()
+    }
+}
+
+pub use housekeeping::Reconcile;
 pub use steps::{Beautify, Generate, Insert, Prepare, Transfer};

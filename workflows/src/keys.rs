@@ -74,3 +74,70 @@ pub fn call(batch: u32, part: u32) -> String {
 pub fn beautify_call(part: u32) -> String {
     if part == 1 { "beautify".into() } else { format!("beautify.{part}") }
 }
+
+/// An object's part in its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The checked or the retouched photo: the object belongs to the task's row.
+    Reference,
+    /// An image: the object belongs to an image row, once the task has ended.
+    Image,
+    /// Staged bytes: the object belongs to the task while the task runs.
+    Staged,
+}
+
+/// The task that wrote an object, and the object's part in it; `None` for a key that no task writes.
+pub fn parse(key: &str) -> Option<(&str, Part)> {
+    let mut places = key.split('/');
+    let (prefix, task_id) = (places.next()?, places.next()?);
+    let rest: Vec<&str> = places.collect();
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let part = match (prefix, rest.as_slice()) {
+        ("tasks", ["photo" | "beautified"]) => Part::Reference,
+        ("tasks", ["images", image]) if image.split('.').count() <= 2 && image.split('.').all(is_number) => {
+            Part::Image
+        }
+        ("staging", [_, .., position]) if is_number(position) => Part::Staged,
+        _ => return None,
+    };
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    (!task_id.is_empty() && task_id.bytes().all(legal)).then_some((task_id, part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_that_a_task_writes_is_parsed_and_no_other() {
+        let staged = |call: &str| (staged("a-1", call, "0123456789abcdef", 4), Part::Staged);
+        for (key, part) in [
+            (photo("a-1"), Part::Reference),
+            (beautified("a-1"), Part::Reference),
+            (image("a-1", 7, 1), Part::Image),
+            (image("a-1", 1234, 3), Part::Image),
+            staged(&call(3, 2)),
+            staged(&beautify_call(1)),
+        ] {
+            assert_eq!(parse(&key), Some(("a-1", part)), "{key}");
+        }
+        for key in [
+            "",
+            "tasks/",
+            "tasks/a",
+            "tasks/a/",
+            "tasks/a/notes.txt",
+            "tasks/a/images/",
+            "tasks/a/images/cat",
+            "tasks/a/images/1.2.3",
+            "tasks//photo",
+            "tasks/a b/photo",
+            "tasks/a/photo/x",
+            "staging/.check-17",
+            "staging/a/0",
+            "uploads/a/photo",
+        ] {
+            assert_eq!(parse(key), None, "{key}");
+        }
+    }
+}

@@ -12,8 +12,10 @@ pub mod keys;
 mod object;
 pub mod options;
 pub mod plan;
+pub mod reconcile;
 pub mod task_queue;
 pub mod types;
 
 pub use generate_images::GenerateImages;
 pub use input::Checked;
+pub use reconcile::Reconcile;

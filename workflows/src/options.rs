@@ -121,6 +121,21 @@ pub(crate) fn insert(
     options
 }
 
+/// Waits for the store's listings, the database and Temporal, for as long as a large bucket takes. An attempt goes on where
+/// the last one was. Every run ends within a day.
+pub(crate) fn reconcile(cancellable: &WorkflowCancellationToken) -> ActivityOptions {
+    let day = Duration::from_secs(24 * 3600);
+    let timeouts =
+        ActivityCloseTimeouts::ScheduleAndStartToClose { schedule_to_close: day, start_to_close: day };
+    let mut options = ActivityOptions::with_close_timeouts(timeouts).build();
+    options.heartbeat_timeout = Some(Duration::from_secs(10));
+    options.activity_id = Some("reconcile".into());
+    options.summary = Some("reconcile · rows, objects, calls, workflows".into());
+    options.cancellation_token = Some(cancellable.clone());
+    options.retry_policy = Some(retry(FIRST_BACKOFF, LONGEST_BACKOFF));
+    options
+}
+
 /// `attempt` for each attempt, and for all of them what is left until the task's deadline.
 fn within(common: &Common, attempt: Duration) -> ActivityOptions {
     let schedule_to_close = common.remaining.max(Duration::from_secs(1));

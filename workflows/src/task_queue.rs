@@ -1,6 +1,6 @@
 //! Task queues. Each has slots of its own in the workers that poll it.
 
-/// Workflow tasks, and the activities that only talk to the database: `prepare`, `insert`.
+/// Workflow tasks, and the activities that only talk to the database: `prepare`, `insert`, `reconcile`.
 pub const TASKS: &str = "darkroom";
 
 /// Transfers.

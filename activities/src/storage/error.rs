@@ -78,7 +78,7 @@ pub(super) fn excerpt(key: &str) -> String {
 }
 
 /// HTTP status of an answer, also where its body isn't S3's XML.
-fn status<E>(error: &SdkError<E>) -> Option<u16> {
+pub(super) fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 

@@ -147,6 +147,9 @@ async fn of_all(
     Ok(View { json: json!({"waiting": groups, "temporal": backlog, "keys": keys, "workers": workers}), text })
 }
 
+const NO_WORKFLOW: &str = "it doesn't: its workflow is not open any more. Started again, the task goes on; else `darkroom reconcile` \
+                           closes its row a day later";
+
 async fn of_task(
     config: &Config,
     database: &DatabaseConnection,
@@ -164,9 +167,17 @@ async fn of_task(
     let key = keys.into_iter().find(|key| key["provider_key"] == key_name).unwrap_or_default();
     let number = |name: &str| key[name].as_u64().unwrap_or_default() as u32;
 
+    let is_closed = match temporal {
+        Some(temporal) => match temporal.task(task_id).is_closed().await {
+            Err(client::Error::NotFound { .. }) => true,
+            is_closed => is_closed?,
+        },
+        None => false,
+    };
     let ahead = (own.calls > 0).then(|| order::ahead(&waiting, own, 0));
     let stopped = stopped(&key, key_name);
     let why = match (&stopped, ahead) {
+        _ if is_closed => NO_WORKFLOW.into(),
         _ if own.calls == 0 && task.in_flight > 0 => "it doesn't: its calls are in flight".into(),
         _ if own.calls == 0 => "it doesn't: its last images are being stored".into(),
         (Some(stopped), _) => stopped.clone(),
@@ -188,7 +199,7 @@ async fn of_task(
     let all = Waiting { calls: own.calls + later, ..own.clone() };
     let last = all.calls.checked_sub(1).map_or(0, |last| order::ahead(&waiting, &all, last));
     let eta_s = match (&service, &stopped) {
-        (Some(service), None) => {
+        (Some(service), None) if !is_closed => {
             let rounds = if task.has_reference { 1.0 } else { 2.0 };
             order::begins_in_ms(service, last)
                 .map(|ms| ((ms + rounds * service.mean_ms) / 100.0).round() / 10.0)
@@ -196,6 +207,7 @@ async fn of_task(
         _ => None,
     };
     let method = match (&service, &stopped) {
+        _ if is_closed => "no estimate: nobody works on it".to_owned(),
         (None, _) => "no estimate: no call of this key has been answered yet".to_owned(),
         (_, Some(_)) => "no estimate while no call may begin".to_owned(),
         (Some(service), None) => format!(

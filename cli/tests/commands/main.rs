@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod operate;
+mod reconcile;
 mod start;
 
 use std::io::Write;

@@ -1,0 +1,148 @@
+//! Reconcile compares rows, objects, calls and workflows page by page. `judge.rs` decides, the
+//! other files read and repair.
+
+mod calls;
+mod judge;
+mod objects;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod workflow;
+
+use std::time::Duration;
+
+use client::Client;
+use database::DatabaseConnection;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use workflows::failure::FailureKind;
+use workflows::keys::OWN_PREFIXES;
+use workflows::reconcile::{ReconcileInput, ReconcileOutput, ReconcileProgress, Step};
+
+use crate::Activities;
+use crate::failure::{Failure, Retry};
+use crate::heartbeat::Done;
+use crate::storage::{self, Storage};
+
+/// Rows that one query reads, and objects that one listing has. S3 lists no more.
+const PAGE: u64 = 1_000;
+
+/// All that `reconcile` may touch. None of it can make a paid call.
+pub struct Reconciler {
+    database: DatabaseConnection,
+    storage: Storage,
+    client: Client,
+    page: u64,
+}
+
+/// A part of the system that could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+    /// The object store.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    /// Temporal; or this version can't read what Temporal has.
+    #[error("the workflow of task `{task_id}`: {error}")]
+    Temporal {
+        /// The task.
+        task_id: String,
+        /// The client's error.
+        error: client::Error,
+    },
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Database(error) => error.into(),
+            Error::Storage(error) => error.into(),
+            Error::Temporal { .. } => Self::new(FailureKind::Internal, Retry::Backoff, error.to_string()),
+        }
+    }
+}
+
+/// The activity.
+///
+/// Returned: everything was compared once, and what could be repaired safely is repaired. Failed: a
+/// part of it may be; the next attempt goes on from the last heartbeat. Twice: the second finds
+/// nothing that is repairable.
+pub(crate) async fn reconcile(
+    reach: &Activities,
+    ctx: &ActivityContext,
+    input: ReconcileInput,
+) -> Result<ReconcileOutput, ActivityError> {
+    let (database, storage) = (reach.database.clone(), reach.storage.clone());
+    let reconciler = Reconciler::new(database, storage, Client::over(ctx.client()));
+    let progress = Done::resume(ctx);
+    let work = async { Ok::<_, Failure>(reconciler.go_on(&input, &progress).await?) };
+    let output = tokio::select! {
+        output = progress.beat(ctx, work) => output?,
+        () = ctx.cancelled() => return Err(ActivityError::cancelled()),
+    };
+    for found in &output.found {
+        let (finding, repair, count, examples) = (found.finding, found.repair, found.count, &found.examples);
+        tracing::warn!(?finding, ?repair, count, ?examples, dry_run = output.dry_run, "reconcile");
+    }
+    Ok(output)
+}
+
+impl Reconciler {
+    /// Of a database, a bucket and a namespace that belong together.
+    pub fn new(database: DatabaseConnection, storage: Storage, client: Client) -> Self {
+        Self { database, storage, client, page: PAGE }
+    }
+
+    /// Reads so many rows, and lists so many objects, at a time.
+    pub fn with_pages_of(self, page: u64) -> Self {
+        Self { page, ..self }
+    }
+
+    /// Compares everything once, and makes the repairs that are safe, unless it is a dry run.
+    pub async fn run(&self, input: &ReconcileInput) -> Result<ReconcileOutput, Error> {
+        self.go_on(input, &Done::default()).await
+    }
+
+    /// Goes on from the progress so far. A page whose progress was lost is compared again. The
+    /// repairs of that page are made already, and are not counted.
+    async fn go_on(
+        &self,
+        input: &ReconcileInput,
+        progress: &Done<ReconcileProgress>,
+    ) -> Result<ReconcileOutput, Error> {
+        let run = Run { reach: self, input, min_age: Duration::from_secs(input.min_age_s) };
+        loop {
+            let ReconcileProgress { step, after, mut output } = progress.get();
+            output.dry_run = input.dry_run;
+            let next = match step {
+                Step::Tasks => run.tasks(&after, &mut output).await?,
+                Step::Calls => run.calls(&after, &mut output).await?,
+                Step::Results => run.results(&after, &mut output).await?,
+                Step::Objects => run.objects(OWN_PREFIXES[0], &after, &mut output).await?,
+                Step::Staged => run.objects(OWN_PREFIXES[1], &after, &mut output).await?,
+                Step::Done => return Ok(output),
+            };
+            let (step, after) = next.map_or((following(step), String::new()), |after| (step, after));
+            progress.change(|progress| *progress = ReconcileProgress { step, after, output });
+        }
+    }
+}
+
+fn following(step: Step) -> Step {
+    match step {
+        Step::Tasks => Step::Calls,
+        Step::Calls => Step::Results,
+        Step::Results => Step::Objects,
+        Step::Objects => Step::Staged,
+        Step::Staged | Step::Done => Step::Done,
+    }
+}
+
+/// One run. Each step takes the place after which its page begins, and returns that of the next
+/// page, if there is one.
+struct Run<'a> {
+    reach: &'a Reconciler,
+    input: &'a ReconcileInput,
+    min_age: Duration,
+}
