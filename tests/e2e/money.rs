@@ -177,3 +177,46 @@ async fn what_a_failover_forgets_is_recorded_again_and_given_to_nobody_else() {
     let row = stack.database.query_one_raw(count).await.unwrap().unwrap();
     assert_eq!(row.try_get::<i64>("", "count").unwrap(), 4, "each call is on record, and paid once");
 }
+
+#[tokio::test]
+async fn a_refused_account_is_tried_by_one_call_every_half_minute() {
+    let stack = Stack::start().await;
+    let refusal = Rule::new(Fault::InvalidKey);
+    stack.provider.faults().add(refusal);
+    let given: Vec<GivenTask> = (0..20).map(|user| a_task().user(&format!("user-{user}"))).collect();
+    let tasks = futures::future::join_all(given.iter().map(|task| stack.begin(task))).await;
+    stack.wait_for_row("SELECT refused IS NOT NULL FROM provider_keys").await;
+    let meter = stack.provider.meter().wait_until(|meter| meter.in_flight == 0).await.unwrap();
+    assert!(meter.calls.len() <= 12, "no more than were in flight: {meter}");
+
+    stack.provider.faults().clear();
+
+    for task in &tasks {
+        stack.result(task).await.unwrap();
+    }
+    let meter = stack.provider.meter().snapshot();
+    let refused = meter.calls.iter().filter(|call| call.status == Some(401)).count();
+    assert!(refused <= 12, "{refused} calls were refused");
+    assert_eq!(meter.images_billed, 20 * 3);
+    stack.assert_invariants(&given.iter().collect::<Vec<_>>(), &chaos::Deeds::default()).await;
+}
+
+#[tokio::test]
+async fn a_request_that_a_firewall_refuses_is_rejected_while_others_of_the_key_succeed() {
+    let stack = Stack::start().await;
+    stack.provider.faults().add(Rule::new(Fault::Html { status: 403 }).prompt("firewall"));
+    let task = a_task().prompts(["a garden", "firewall"]);
+
+    stack.run(&task).await;
+
+    let expected = Outcome {
+        state: Some(TaskState::Partial),
+        rows: 1,
+        objects: 1,
+        missing: vec![(MissingReason::Rejected, 1)],
+        images_billed: 2,
+    };
+    assert_eq!(stack.outcome(&task).await, expected);
+    let calls = stack.provider.meter().snapshot().calls;
+    assert_eq!(calls.iter().filter(|call| call.prompt == "firewall").count(), 3);
+}

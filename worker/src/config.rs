@@ -162,7 +162,8 @@ impl Config {
             .extract_inner("provider.words")
             .map_err(|error| Error(explain(error)))?;
         config.provider.words = words.amended_by(config.provider.words);
-        Ok(Self { lists: lists(figment.extract().unwrap_or_default()), ..config })
+        let all: Dict = figment.extract().unwrap_or_default();
+        Ok(Self { lists: lists(&all), ..config })
     }
 
     /// Database connections this process may open: as configured, or one for every four steps of tasks, one for every sixteen calls and two
@@ -185,20 +186,20 @@ impl Config {
 }
 
 /// The keys and values of a section and of the sections in it, in order.
-fn leaves(section: Dict) -> Vec<(String, Value)> {
-    let nested = section.into_iter().flat_map(|(key, value)| match value {
-        Value::Dict(_, section) => {
+fn leaves(section: &Dict) -> Vec<(String, &Value)> {
+    let nested = section.iter().flat_map(|(key, value)| match value.as_dict() {
+        Some(section) => {
             leaves(section).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)).collect()
         }
-        value => vec![(key, value)],
+        None => vec![(key.clone(), value)],
     });
     nested.collect()
 }
 
-fn lists(all: Dict) -> Vec<(String, Vec<String>)> {
-    let lists = leaves(all).into_iter().filter_map(|(key, value)| match value {
-        Value::Array(_, entries) => Some((key, entries.into_iter().filter_map(Value::into_string).collect())),
-        _ => None,
+fn lists(all: &Dict) -> Vec<(String, Vec<String>)> {
+    let lists = leaves(all).into_iter().filter_map(|(key, value)| {
+        let entries = value.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned);
+        Some((key, entries.collect()))
     });
     lists.collect()
 }

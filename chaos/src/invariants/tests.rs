@@ -79,7 +79,7 @@ fn i1_rows_and_objects_agree_in_size_and_hash() {
 #[test]
 fn i2_nothing_lies_about() {
     assert_eq!(after(|facts| _ = facts.objects.insert(keys::image("t", 2, 1), (1, None))), ["I2"]);
-    assert_eq!(after(|facts| _ = facts.objects.insert(keys::staged("t", "1", 0), (1, None))), ["I2"]);
+    assert_eq!(after(|facts| _ = facts.objects.insert(keys::staged("t", "1", "a", 0), (1, None))), ["I2"]);
     assert_eq!(after(|facts| _ = facts.objects.insert(keys::photo("u"), (1, None))), ["I2"]);
 }
 

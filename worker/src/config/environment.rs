@@ -74,7 +74,7 @@ impl Environment {
 /// Every key of the configuration, such as `plans.pro.images`.
 fn keys(configuration: &Figment) -> Vec<String> {
     let all: Dict = configuration.extract().unwrap_or_default();
-    super::leaves(all).into_iter().map(|(key, _)| key).collect()
+    super::leaves(&all).into_iter().map(|(key, _)| key).collect()
 }
 
 /// A variable that was meant as a setting. Ignoring it would silently leave the default in force.
