@@ -35,6 +35,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Worker {
     workers: Vec<temporalio_sdk::Worker>,
     client: temporalio_client::Client,
+    database: DatabaseConnection,
     /// Where calls are made.
     limiter: Option<Arc<Limiter>>,
     /// Holds what the workers run on.
@@ -54,7 +55,14 @@ impl Worker {
                 .with_context(|| format!("worker for role {role:?}"))
         });
         let limiter = config.worker.roles.contains(&Role::Generate).then(|| reach.limiter.clone());
-        Ok(Self { workers: workers.collect::<anyhow::Result<_>>()?, client, limiter, _runtime: runtime })
+        let database = reach.database.clone();
+        Ok(Self {
+            workers: workers.collect::<anyhow::Result<_>>()?,
+            client,
+            database,
+            limiter,
+            _runtime: runtime,
+        })
     }
 
     /// Makes `run` end: no new work is taken, running activities finish within the grace time.
@@ -64,7 +72,15 @@ impl Worker {
     }
 
     /// Works until it is told to stop, or one of the roles can't go on: then all stop.
+    ///
+    /// Closes its database connections at the end: the SDK keeps the activities, and so the pool, for as long as the process lives.
     pub async fn run(&mut self) -> anyhow::Result<()> {
+        let ended = self.work().await;
+        let _ = self.database.clone().close().await;
+        ended
+    }
+
+    async fn work(&mut self) -> anyhow::Result<()> {
         let stop = self.shutdown_handle();
         let runs = self.workers.iter_mut().map(|worker| async {
             let queue = worker.task_queue().to_owned();

@@ -134,10 +134,6 @@ impl GenerateImagesInput {
         if prompts.len() > MAX_PROMPTS {
             return Err(format!("prompts has {} entries: {MAX_PROMPTS} at most", prompts.len()));
         }
-        let bytes = serde_json::to_string(&prompts).map_or(usize::MAX, |json| json.len());
-        if bytes > MAX_PROMPTS_BYTES {
-            return Err(format!("prompts have {bytes} bytes as JSON: {MAX_PROMPTS_BYTES} at most"));
-        }
         for (position, prompt) in prompts.iter().enumerate() {
             let field = if self.prompt.is_some() { "prompt".into() } else { format!("prompts[{position}]") };
             if prompt.trim().is_empty() {
@@ -150,6 +146,10 @@ impl GenerateImagesInput {
             if chars > MAX_PROMPT_CHARS {
                 return Err(format!("{field} has {chars} characters: {MAX_PROMPT_CHARS} at most"));
             }
+        }
+        let bytes = serde_json::to_string(&prompts).map_or(usize::MAX, |json| json.len());
+        if bytes > MAX_PROMPTS_BYTES {
+            return Err(format!("prompts have {bytes} bytes as JSON: {MAX_PROMPTS_BYTES} at most"));
         }
         Ok(())
     }
