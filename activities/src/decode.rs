@@ -22,7 +22,7 @@ use image::{ColorType, ImageDecoder};
 
 use crate::image_file::{ContentType, entropy, webp_chunks};
 
-/// The most that decoding may take: a progressive JPEG of 50 megapixels with 4:2:0, as large cameras have them.
+/// The most that decoding may take. A progressive JPEG of 50 megapixels with 4:2:0, the largest of cameras, takes 300 MB.
 pub(crate) const MAX_DECODED_BYTES: u64 = 320 << 20;
 
 /// The most pixels that are decoded. Phones of 50 megapixels pass (8,192 × 6,144), and panoramas of as many.
@@ -109,7 +109,7 @@ impl<'a> Picture<'a> {
             height: info.height,
             profile: info.icc_profile.as_ref().map(|profile| profile.to_vec()),
             orientation: orientation(info.exif_metadata.as_ref().map(|exif| exif.to_vec())),
-            // A row as stored has up to twice the bytes of one of 8-bit samples; two of them, and a few as zlib likes it.
+            // The decoder has a few rows, and a row as stored has up to twice the bytes of one of 8-bit samples.
             bytes: if info.interlaced { whole } else { row.saturating_mul(8) },
             source: Source::Png(Box::new(reader)),
         })

@@ -82,7 +82,7 @@ pub(crate) enum Unusable {
 
 /// Decodes the photo and makes of it the JPEG that goes on.
 ///
-/// Blocks for up to seconds, so: `spawn_blocking`. Takes memory in two stages, so: one at a time.
+/// The caller runs it in `spawn_blocking`, since it blocks for up to seconds, and one at a time, since it takes memory:
 /// 1. Decoding takes up to 336 MB, as [`decode`] has it by kind of file. A row is scaled down as soon as it is decoded,
 ///    so that the large picture is nowhere a second time. A PNG of 64 megapixels takes less than 1 MB, a baseline JPEG
 ///    of 50 takes 150 MB.

@@ -21,7 +21,7 @@ const MAX_DEADLY_DECODINGS: u32 = 2;
 pub(crate) struct PhotoTries {
     /// Fetches that failed.
     fetches: u32,
-    /// Decodings that have begun and not ended. Those of earlier attempts ended with their worker.
+    /// Decodings that have begun and not ended. Earlier attempts died within theirs.
     decodings: u32,
 }
 
@@ -78,7 +78,9 @@ async fn checked_photo(
 ) -> Result<photo::CheckedPhoto, Failure> {
     let deaths = photo_tries.get().decodings;
     if deaths >= MAX_DEADLY_DECODINGS {
-        let message = format!("photo: it can't be decoded: {deaths} workers died while they tried");
+        let message = format!(
+            "photo: {deaths} attempts ended while they decoded it, as their worker died or their time ran out"
+        );
         return Err(Failure::invalid_input(message));
     }
     let limit = reach.fetch.max_photo_bytes;

@@ -39,7 +39,7 @@ async fn a_photo_at_which_two_workers_died_is_invalid_input() {
     let ended = stack.result(&task).await;
     let Err(client::Error::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
     assert_eq!(failure.kind, FailureKind::InvalidInput);
-    assert!(failure.message.contains("2 workers died"), "{}", failure.message);
+    assert!(failure.message.contains("2 attempts ended while they decoded it"), "{}", failure.message);
     assert_eq!(stack.outcome(&given).await.state, None, "no row");
     assert_eq!(stack.provider.meter().snapshot().calls, [], "nothing is paid");
 }
