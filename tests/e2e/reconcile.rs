@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use activities::reconcile::Reconciler;
 use client::Task;
+use database::reconcile as rows;
 use sea_orm::{ConnectionTrait, Statement};
 use temporalio_client::schedules::ScheduleOverlapPolicy;
 use temporalio_client::{WorkflowStartOptions, WorkflowTerminateOptions};
@@ -357,4 +358,54 @@ async fn the_activity_done_twice_repairs_once_and_bad_input_fails_the_workflow()
     assert_eq!(found(&output), []);
     assert_eq!(stack.storage.list("tasks/nobody/").await.unwrap(), []);
     assert!(refused.contains("is not a reconcile input"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_open_call_is_given_up_only_when_nobody_will_end_it() {
+    let stack = Stack::start().await;
+    completed(&stack, "done").await;
+    let (ended, running) = ("state = 'completed', finished_at = now()", TO_RUNNING);
+    let (living, gone) = ("(SELECT max(lease_id) FROM leases)", "0");
+    for (task, lease, runs_until, given_up) in [
+        (ended, living, "- interval '1 hour'", false),
+        (ended, gone, "+ interval '1 hour'", false),
+        (ended, gone, "- interval '1 second'", true),
+        (running, living, "- interval '3 hours'", false),
+        (running, gone, "- interval '1 hour'", false),
+        (running, gone, "- interval '3 hours'", true),
+    ] {
+        execute(&stack, &format!("UPDATE tasks SET {task}")).await;
+        let call =
+            format!("state = 'open', ended_at = NULL, lease_id = {lease}, runs_until = now() {runs_until}");
+        execute(&stack, &format!("UPDATE calls SET {call} WHERE name = '1'")).await;
+        let two_hours = Duration::from_secs(7_200);
+        let found = rows::abandoned_calls(&stack.database, 0, two_hours, 10).await.unwrap();
+        assert_eq!(found.len(), usize::from(given_up), "{task}, {call}");
+        let call = rows::CallRow { call_id: 2, task_id: "done".into(), name: "1".into() };
+        let closed = rows::close_calls(&stack.database, &[call], two_hours).await.unwrap();
+        assert_eq!(closed, found, "checked again when it is closed");
+    }
+}
+
+#[tokio::test]
+async fn a_row_of_a_task_that_was_started_again_is_not_closed() {
+    let stack = Stack::start().await;
+    let given = a_terminated_task(&stack).await;
+    let row = rows::running(&stack.database, "", 10).await.unwrap().remove(0);
+    let nothing = GenerateImagesOutput {
+        task_id: row.task_id.clone(),
+        state: TaskState::Cancelled,
+        images_planned: 2,
+        images: vec![],
+        missing: vec![],
+    };
+    assert!(rows::is_unchanged(&stack.database, &row).await.unwrap());
+    // As `prepare` does.
+    database::tasks::begin(&stack.database, &given.0, 2).await.unwrap();
+
+    assert!(!rows::is_unchanged(&stack.database, &row).await.unwrap());
+    assert!(!rows::close(&stack.database, &row, &nothing, None).await.unwrap());
+    let row = rows::running(&stack.database, "", 10).await.unwrap().remove(0);
+    assert!(rows::close(&stack.database, &row, &nothing, None).await.unwrap());
+    assert_eq!(rows::running(&stack.database, "", 10).await.unwrap(), []);
 }
