@@ -189,7 +189,7 @@ impl Task {
 
     /// Waits for its end: the result of a completed, partial or cancelled task. A failed one is `Error::Failed`.
     ///
-    /// Goes on for as long as Temporal can be asked about the task. A Temporal that can't be asked is an error after about a minute.
+    /// Goes on for as long as Temporal can be asked about the task. A Temporal that can't be asked is an error after a minute or two.
     pub async fn result(&self) -> Result<GenerateImagesOutput, Error> {
         loop {
             return match self.handle.get_result(Default::default()).await {
