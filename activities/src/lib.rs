@@ -40,10 +40,15 @@ pub use steps::{Beautify, Generate, Insert, Prepare, Transfer};
 pub struct Plan {
     /// Images a task of this plan gets.
     pub images: u32,
-    /// Temporal priority, 1 (first) to 5.
-    pub priority: u32,
-    /// Fairness weight of one user of this plan.
+    /// Weight of its lane: the calls that it gets, beside those of other lanes, while all of them have work.
     pub weight: f32,
+    /// Running tasks of one user that stand in it; further ones wait in a lane of the user's own, whose weight is 1.
+    #[serde(default = "one")]
+    pub tasks_in_lane: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// What the steps may touch: the only way to the outside.

@@ -5,6 +5,7 @@ mod answers;
 mod cancel;
 mod identity;
 mod input;
+mod lanes;
 mod memory;
 mod money;
 mod outages;
