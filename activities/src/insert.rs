@@ -20,7 +20,7 @@ pub(crate) async fn insert(reach: &Activities, input: InsertInput) -> Result<Ins
     let task_id = &output.task_id;
     let mut ended = database::tasks::finish(&reach.database, &output, failure.as_ref()).await?;
     if !ended {
-        database::tasks::begin(&reach.database, &request, output.images_planned).await?;
+        database::tasks::begin(&reach.database, &request, output.images_planned, None).await?;
         ended = database::tasks::finish(&reach.database, &output, failure.as_ref()).await?;
     }
     let Some(recorded) = database::tasks::find(&reach.database, task_id).await? else {

@@ -12,10 +12,15 @@ use workflows::types::{GenerateImagesInput, PlanSpec};
 pub struct Plan {
     /// Images a task of this plan gets.
     pub images: u32,
-    /// Temporal priority, 1 (first) to 5.
-    pub priority: u32,
-    /// Fairness weight of one user of this plan.
+    /// Weight of its lane: the calls that it gets, beside those of other lanes, while all of them have work.
     pub weight: f32,
+    /// Running tasks of one user that stand in it; further ones wait in a lane of the user's own, whose weight is 1.
+    #[serde(default = "one")]
+    pub tasks_in_lane: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// Bytes of prompts that a task's calls may carry in all.
@@ -44,13 +49,7 @@ pub fn resolve(
             request.plan
         ));
     }
-    let spec = PlanSpec {
-        name: request.plan.clone(),
-        images: plan.images,
-        batch_size,
-        priority: plan.priority,
-        weight: plan.weight,
-    };
+    let spec = PlanSpec { name: request.plan.clone(), images: plan.images, batch_size };
     // All batches are scheduled together, each with its prompt: Temporal takes 4 MB at a time.
     let batches = batches(&spec, prompts.len() as u32);
     let bytes: usize = batches.iter().map(|batch| prompts[batch.prompt_index as usize].len()).sum();

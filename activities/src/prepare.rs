@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use database::tasks::Lanes;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use temporalio_sdk::activities::ActivityContext;
 use workflows::failure::FailureKind;
 use workflows::keys;
-use workflows::types::{GenerateImagesInput, PlanSpec, PrepareInput, PrepareOutput, Prepared, TaskState};
+use workflows::types::{
+    GenerateImagesInput, Lane, PlanSpec, PrepareInput, PrepareOutput, Prepared, TaskState,
+};
 
 use crate::failure::{Failure, Retry};
+use crate::fingerprint::hex;
 use crate::heartbeat::Done;
 use crate::{Activities, photo, plans};
 
@@ -59,10 +64,25 @@ pub(crate) async fn prepare(
         let checked = checked_photo(reach, ctx, photo_tries, &request).await?;
         reach.storage.put(&photo_key, "image/jpeg", checked.bytes.into()).await?;
     }
-    database::tasks::begin(&reach.database, &request, plan.images).await?;
+    let lanes = lanes(reach, &request);
+    let lane = database::tasks::begin(&reach.database, &request, plan.images, lanes.as_ref()).await?;
     let route = reach.provider.settings().route.clone();
-    Ok(PrepareOutput::Ready(Prepared { plan, route, photo_key }))
+    Ok(PrepareOutput::Ready(Prepared { plan, route, photo_key, lane: lane.unwrap_or_default() }))
 }
+
+/// The lanes that the task may get, as configured now. Which one it gets is decided with its row, and pinned in the history.
+fn lanes(reach: &Activities, request: &GenerateImagesInput) -> Option<Lanes> {
+    let plan = reach.plans.get(&request.plan)?;
+    let user = hex(&Sha256::digest(&request.user_id));
+    Some(Lanes {
+        plan: Lane { key: keys::plan_lane(&request.plan), weight: plan.weight },
+        tasks_in_plan: plan.tasks_in_lane,
+        user: Lane { key: keys::user_lane(&user), weight: USER_LANE_WEIGHT },
+    })
+}
+
+/// The weight of a user's own lane; the plans' are at least as heavy.
+const USER_LANE_WEIGHT: f32 = 1.0;
 
 /// The plan's numbers, as configured now: from here on they are the task's own.
 fn plan(reach: &Activities, request: &GenerateImagesInput) -> Result<PlanSpec, Failure> {

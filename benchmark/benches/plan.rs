@@ -8,7 +8,7 @@ use workflows::plan::batches;
 use workflows::types::PlanSpec;
 
 fn plan(criterion: &mut Criterion) {
-    let pro = PlanSpec { name: "pro".into(), images: 70, batch_size: 5, priority: 3, weight: 1.0 };
+    let pro = PlanSpec { name: "pro".into(), images: 70, batch_size: 5 };
     criterion.bench_function("plan a Pro task", |bench| bench.iter(|| batches(black_box(&pro), 1)));
     criterion.bench_function("plan 70 prompts", |bench| bench.iter(|| batches(black_box(&pro), 70)));
 }

@@ -20,5 +20,5 @@ mod workers;
 
 pub use adaptation::{CEILING as ADAPT_CEILING, TASKS as ADAPT_TASKS};
 pub use report::Report;
-pub use run::Run;
+pub use run::{CALL_MS, Run};
 pub use settings::{Kill, Settings};

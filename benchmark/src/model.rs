@@ -32,10 +32,31 @@ pub struct Task {
     pub at_ms: u64,
     /// How many images it wants; at least one.
     pub images: u32,
-    /// 1 is served first.
-    pub priority: u32,
-    /// Whose it is: users of a priority take turns.
+    /// Its plan's lane.
+    pub lane: PlanLane,
+    /// Whose it is: a user's further tasks have a lane of their own.
     pub user: u32,
+}
+
+/// Where a plan's tasks wait, as far as they don't wait in their user's own lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanLane {
+    /// Tells the plans apart.
+    pub plan: u32,
+    /// What a call adds to the lane's pass: the less, the more calls the lane gets.
+    pub stride: u64,
+    /// Running tasks of one user that stand in it.
+    pub tasks: u32,
+}
+
+/// The weight of 1.
+const WHOLE_STRIDE: u64 = 1_000;
+
+impl PlanLane {
+    /// The lane of a weight, with Temporal's arithmetic.
+    pub fn new(plan: u32, weight: f32, tasks: u32) -> Self {
+        Self { plan, stride: ((WHOLE_STRIDE as f32 / weight) as u64).max(1), tasks }
+    }
 }
 
 impl Task {

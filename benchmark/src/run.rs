@@ -26,8 +26,8 @@ use crate::timeline::Timeline;
 use crate::workers::Workers;
 use load::Ended;
 
-/// The provider's own times.
-const CALL_MS: u64 = 8_000;
+/// How long the provider takes for a call, and for a download.
+pub const CALL_MS: u64 = 8_000;
 const DOWNLOAD_MS: u64 = 2_000;
 /// How long a URL of the provider lives, in provider time. Its list of them is gone through for each new one.
 const URL_LIVES_MS: u64 = 600_000;
@@ -217,10 +217,11 @@ impl Plan {
     fn of(settings: &Settings, config: &Config) -> Result<Self> {
         let arrivals = settings.scenario.arrivals(settings.seed);
         let tasks = arrivals.iter().map(|arrival| {
-            let plan = config.plans.get(&arrival.plan);
-            let plan = plan.with_context(|| format!("there is no plan {}", arrival.plan))?;
-            let (images, priority) = (plan.images, plan.priority);
-            Ok(model::Task { at_ms: arrival.at_ms, images, priority, user: arrival.user })
+            let mut plans = (0..).zip(&config.plans);
+            let plan = plans.find(|(_, (name, _))| **name == arrival.plan);
+            let (number, (_, plan)) = plan.with_context(|| format!("there is no plan {}", arrival.plan))?;
+            let lane = model::PlanLane::new(number, plan.weight, plan.tasks_in_lane);
+            Ok(model::Task { at_ms: arrival.at_ms, images: plan.images, lane, user: arrival.user })
         });
         let tasks = tasks.collect::<Result<Vec<_>>>()?;
         let limits = model::Limits {

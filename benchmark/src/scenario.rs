@@ -30,6 +30,15 @@ pub enum Scenario {
         /// The plan of all.
         plan: String,
     },
+    /// More tasks of one plan than there is capacity for, each of a new user, for ten minutes; and a task of each other plan every minute.
+    Crowd {
+        /// The plan that comes in a crowd.
+        plan: String,
+        /// The time between two of its tasks.
+        every_ms: u64,
+        /// The others.
+        others: Vec<String>,
+    },
     /// So many Pro tasks at once, while the provider changes what it allows, without saying so.
     Adapt {
         /// How many.
@@ -50,9 +59,9 @@ pub enum Users {
     /// The same twenty in each round, each with a plan of their own.
     #[default]
     Same,
-    /// Each task is another user's: the most that fairness can be asked for.
+    /// Each task is another user's: each waits in its plan's lane.
     New,
-    /// All tasks are one user's: there is no fairness to be had, and tasks of a plan are served in the order of arrival.
+    /// All tasks are one user's: all but the first few wait in the user's own lane, whatever their plan.
     One,
 }
 
@@ -79,6 +88,7 @@ const MINUTE_MS: u64 = 60_000;
 const S3_ROUND_MS: u64 = 30_000;
 const S3_ROUNDS: u32 = 10;
 const FLOODED_MS: u64 = 16_000;
+const CROWD_LASTS_MS: u64 = 10 * MINUTE_MS;
 /// Of the twenty users of S3.
 const MIX: [(&str, u32); 3] = [("free", 6), ("start", 8), ("pro", 6)];
 
@@ -101,10 +111,21 @@ impl Scenario {
                     .map(|user| Arrival { group: "others".into(), ..Arrival::new(FLOODED_MS, plan, user) });
                 flood.chain(others).collect()
             }
+            Scenario::Crowd { plan, every_ms, others } => crowd(plan, (*every_ms).max(1), others),
             Scenario::Adapt { tasks } => at_once(*tasks, "pro"),
             Scenario::Queue { tasks, plan } => at_once(*tasks, plan),
         }
     }
+}
+
+/// A plan's tasks without an end, and those of the others among them; nobody comes twice.
+fn crowd(plan: &str, every_ms: u64, others: &[String]) -> Vec<Arrival> {
+    let crowd = (0..CROWD_LASTS_MS).step_by(every_ms as usize).map(|at_ms| (at_ms, plan));
+    let guests = (MINUTE_MS / 2..CROWD_LASTS_MS).step_by(MINUTE_MS as usize);
+    let guests = guests.flat_map(|at_ms| others.iter().map(move |other| (at_ms, other.as_str())));
+    let mut arrivals: Vec<(u64, &str)> = crowd.chain(guests).collect();
+    arrivals.sort_by_key(|(at_ms, _)| *at_ms);
+    (0..).zip(arrivals).map(|(user, (at_ms, plan))| Arrival::new(at_ms, plan, user)).collect()
 }
 
 /// Rounds of the twenty users, each shuffled; a task every `gap_ms`.
@@ -149,6 +170,13 @@ impl fmt::Display for Scenario {
                     "flood: {tasks} {plan} tasks of one user at once, and one each of ten others 16 s later"
                 )
             }
+            Scenario::Crowd { plan, every_ms, others } => {
+                let (every_s, others) = (*every_ms as f64 / 1e3, others.join(" and "));
+                write!(
+                    f,
+                    "crowd: a {plan} task every {every_s:.2} s for ten minutes, and one of {others} every minute"
+                )
+            }
             Scenario::Adapt { tasks } => {
                 write!(f, "adapt: {tasks} Pro tasks at once, while the provider changes what it allows")
             }
@@ -160,7 +188,7 @@ impl fmt::Display for Scenario {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Limits, Task, makespan_ms, schedule};
+    use crate::model::{Limits, PlanLane, Task, makespan_ms, schedule};
     use crate::statistics::percentile;
 
     fn limits() -> Limits {
@@ -169,12 +197,12 @@ mod tests {
 
     fn tasks(arrivals: &[Arrival]) -> Vec<Task> {
         let task = |arrival: &Arrival| {
-            let (images, priority) = match arrival.plan.as_str() {
-                "free" => (2, 1),
-                "start" => (30, 2),
-                _ => (70, 3),
+            let (images, lane) = match arrival.plan.as_str() {
+                "free" => (2, PlanLane::new(1, 40.0, 3)),
+                "start" => (30, PlanLane::new(2, 10.0, 1)),
+                _ => (70, PlanLane::new(3, 5.0, 1)),
             };
-            Task { at_ms: arrival.at_ms, images, priority, user: arrival.user }
+            Task { at_ms: arrival.at_ms, images, lane, user: arrival.user }
         };
         arrivals.iter().map(task).collect()
     }
@@ -217,11 +245,26 @@ mod tests {
     }
 
     #[test]
-    fn fairness_has_its_price_in_s3() {
-        // In the order of arrival, the 95th percentile is the smallest; the more users share, the later the late ones.
-        let [one, same, new] = [Users::One, Users::Same, Users::New].map(|users| p95_s(users, "all"));
-        assert!(one <= 730.0 && one < same && same < new, "{one} {same} {new}");
-        assert!([Users::One, Users::Same, Users::New].into_iter().all(|users| p95_s(users, "free") <= 45.0));
+    fn free_tasks_are_done_first_in_s3_and_nobody_waits_longer_than_the_last_in_the_order_of_arrival() {
+        for users in [Users::Same, Users::New] {
+            let [free, start, pro, all] = ["free", "start", "pro", "all"].map(|plan| p95_s(users, plan));
+            assert!(free <= 25.0 && free < start && start < pro, "{users:?}: {free} {start} {pro}");
+            assert!(all <= 760.0, "{users:?}: {all}");
+        }
+    }
+
+    #[test]
+    fn in_a_crowd_of_any_plan_the_others_are_done_within_ten_minutes() {
+        let all = ["free", "start", "pro"];
+        for (plan, every_ms) in [("free", 1_111), ("start", 3_889), ("pro", 8_333)] {
+            let others: Vec<String> =
+                all.iter().filter(|other| **other != plan).map(|&name| name.into()).collect();
+            let arrivals = Scenario::Crowd { plan: plan.into(), every_ms, others }.arrivals(0);
+            let ran = schedule(&tasks(&arrivals), &limits(), None);
+            let guests = arrivals.iter().zip(&ran.tasks).filter(|(arrival, _)| arrival.plan != plan);
+            let longest = guests.map(|(arrival, task)| task.finished_ms - arrival.at_ms).max();
+            assert!(longest.unwrap() <= 600_000, "{plan}: {longest:?}");
+        }
     }
 
     #[test]

@@ -297,8 +297,64 @@ async fn a_flood_by_one_user_holds_up_nobody_else() {
     for task in &waiting {
         stack.result(task).await.unwrap();
     }
+    // I9: their lane has ten of eleven calls. In the order of arrival it would be all 280 of the flood first.
+    let made = meter.snapshot().calls.len();
+    assert!(made < 45 + 5 * 7 + 30, "{made} calls until the others were done");
     let given: Vec<GivenTask> = flood.into_iter().chain(others).collect();
     finish(&stack, &given, &flooding).await;
+}
+
+/// I20, with so many workers: Free tasks, each of a user of its own, are in the queue before one task of Start and one of Pro.
+async fn a_flood_of_a_plan_starves_no_other(workers: usize) {
+    let _alone = ALONE.lock().await;
+    let (stack, _workers) = stack(50, workers, 2).await;
+    stack.provider.hold();
+    let (mut given, mut tasks) = begin(&stack, 26, "free").await;
+    for plan in ["start", "pro"] {
+        let task = a_task().plan(plan).user(plan);
+        tasks.push(stack.begin(&task).await);
+        given.push(task);
+    }
+    for task in &tasks {
+        stack.wait_until(task, |progress| progress.images_planned > 0).await;
+    }
+    stack.provider.meter().wait_until(|meter| meter.in_flight == 2).await.unwrap();
+    stack.provider.release();
+    let meter = finish(&stack, &given, &tasks).await;
+
+    let weight = |plan: &str| stack.config.plans[plan].weight;
+    let weights: f32 = stack.config.plans.values().map(|plan| plan.weight).sum();
+    let task =
+        |call: &sandbox::Call| call.idempotency_key.as_deref().unwrap().split('/').next().unwrap().to_owned();
+    let order: Vec<String> = meter.calls.iter().map(task).collect();
+    let place = |given: &GivenTask, nth: usize| {
+        let mut places = order.iter().enumerate().filter(|(_, task)| **task == given.0.task_id);
+        places.nth(nth).unwrap().0
+    };
+    let floods_last = given[..26].iter().map(|given| place(given, 1)).max().unwrap();
+    // Those in flight before, and a poll of each worker that was under way.
+    let slack = (2 + 2 * workers) as f32;
+    for (given, calls) in [(&given[26], 7), (&given[27], 1)] {
+        let (last, plan) = (place(given, calls - 1), &given.0.plan);
+        let bound = calls as f32 * weights / weight(plan) + slack;
+        assert!((last as f32) <= bound, "{plan} {last}, and not {bound}: {order:?}");
+        assert!(last < floods_last, "{plan} has waited for the end of the flood: {order:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_a_plan_starves_no_other_with_1_worker() {
+    a_flood_of_a_plan_starves_no_other(1).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_a_plan_starves_no_other_with_2_workers() {
+    a_flood_of_a_plan_starves_no_other(2).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_a_plan_starves_no_other_with_8_workers() {
+    a_flood_of_a_plan_starves_no_other(8).await;
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ pub async fn workers(db: &DatabaseConnection) -> Result<Vec<Value>, Error> {
 }
 
 /// A task that runs, and its paid calls.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
 pub struct RunningTask {
     /// Its id.
     pub task_id: String,
@@ -115,6 +115,10 @@ pub struct RunningTask {
     pub user_id: String,
     /// Its plan's name.
     pub plan: String,
+    /// The fairness key of the lane in which its calls wait.
+    pub lane: String,
+    /// That lane's weight.
+    pub lane_weight: f32,
     /// Images it is to have.
     pub images_planned: u32,
     /// Prompts that they are spread over.
@@ -136,6 +140,7 @@ pub struct RunningTask {
 /// Tasks that run, the oldest first.
 pub async fn running(db: &DatabaseConnection) -> Result<Vec<RunningTask>, Error> {
     let sql = "SELECT task.task_id, task.user_id, task.plan, task.images_planned,
+                      coalesce(task.lane, task.user_id) AS lane, coalesce(task.lane_weight, 1) AS lane_weight,
                       greatest(1, CASE WHEN jsonb_typeof(task.input->'prompts') = 'array'
                                        THEN jsonb_array_length(task.input->'prompts') ELSE 1 END) AS prompts,
                       greatest(0, extract(epoch FROM darkroom_now() - coalesce(call.has_reference_at, task.created_at)) * 1000)::bigint

@@ -1,12 +1,12 @@
 //! The table `tasks`, and the queries of a task's life: `begin`, `find`, `finish`.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{ExprTrait, OnConflict};
-use sea_orm::{ConnectionTrait, QueryOrder, Set, Statement};
+use sea_orm::{ConnectionTrait, QueryOrder, Statement};
 use time::OffsetDateTime;
 use workflows::failure::FailureKind;
+use workflows::options::EXECUTION_TIMEOUT;
 use workflows::types::{
-    GenerateImagesInput, GenerateImagesOutput, MissingImage, StoredImage, TaskFailure, TaskState,
+    GenerateImagesInput, GenerateImagesOutput, Lane, MissingImage, StoredImage, TaskFailure, TaskState,
 };
 
 use crate::{Error, images};
@@ -48,31 +48,50 @@ pub struct Task {
     pub finished_at: Option<OffsetDateTime>,
 }
 
-/// Gives the task its row. Twice: the same row, with the plan's numbers as they are now; a row of a task that has ended is
-/// left alone.
+/// Between which lanes the making of a task's row decides.
+#[derive(Debug, Clone)]
+pub struct Lanes {
+    /// Its plan's.
+    pub plan: Lane,
+    /// So many tasks of one user stand in the plan's lane at a time.
+    pub tasks_in_plan: u32,
+    /// Its user's, for further ones.
+    pub user: Lane,
+}
+
+/// Gives the task its row, and returns its lane. Twice: the same row and lane, with the plan's images as they are now; a row of a task
+/// that has ended is left alone. Without `lanes`, or where its row was made without, the task has none.
 pub async fn begin(
     db: &DatabaseConnection,
     input: &GenerateImagesInput,
     images_planned: u32,
-) -> Result<(), Error> {
-    let row = ActiveModel {
-        task_id: Set(input.task_id.clone()),
-        user_id: Set(input.user_id.clone()),
-        plan: Set(input.plan.clone()),
-        input: Set(json(input)?),
-        images_planned: Set(images_planned as i32),
-        ..Default::default()
-    };
-    Entity::insert(row)
-        .on_conflict(
-            OnConflict::column(Column::TaskId)
-                .update_column(Column::ImagesPlanned)
-                .action_and_where(Expr::col((Entity, Column::State)).eq(TaskState::Running.as_str()))
-                .to_owned(),
-        )
-        .exec_without_returning(db)
-        .await?;
-    Ok(())
+    lanes: Option<&Lanes>,
+) -> Result<Option<Lane>, Error> {
+    let row = serde_json::json!({
+        "task_id": input.task_id,
+        "user_id": input.user_id,
+        "plan": input.plan,
+        "input": input,
+        "images_planned": images_planned,
+        "lane": lanes.map(|lanes| &lanes.plan.key),
+        "lane_weight": lanes.map(|lanes| lanes.plan.weight),
+    });
+    let begun = Statement::from_sql_and_values(
+        db.get_database_backend(),
+        "SELECT lane, lane_weight
+           FROM begin_task(jsonb_populate_record(NULL::tasks, $1), $2, $3, $4, make_interval(secs => $5))",
+        [
+            row.into(),
+            lanes.map(|lanes| lanes.user.key.clone()).into(),
+            lanes.map(|lanes| lanes.user.weight).into(),
+            lanes.map(|lanes| lanes.tasks_in_plan as i32).into(),
+            EXECUTION_TIMEOUT.as_secs_f64().into(),
+        ],
+    );
+    let begun = crate::one(db, begun).await?;
+    let (key, weight): (Option<String>, Option<f32>) =
+        (begun.try_get("", "lane")?, begun.try_get("", "lane_weight")?);
+    Ok(key.zip(weight).map(|(key, weight)| Lane { key, weight }))
 }
 
 /// The task of that id.

@@ -6,6 +6,7 @@ use sea_orm_migration::sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Tra
 mod m0001_tasks_and_images;
 mod m0002_tasks_without_a_plan;
 mod m0003_paid_calls;
+mod m0004_lanes;
 
 /// All migrations, in order.
 pub struct Migrator;
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_tasks_and_images::Migration),
             Box::new(m0002_tasks_without_a_plan::Migration),
             Box::new(m0003_paid_calls::Migration),
+            Box::new(m0004_lanes::Migration),
         ]
     }
 }

@@ -1,4 +1,4 @@
-//! Temporal's dev server: what `temporal server start-dev` runs, with priority and fairness on.
+//! Temporal's dev server: what `temporal server start-dev` runs, with fairness on.
 
 use std::path::Path;
 
@@ -14,7 +14,8 @@ const OLDEST: (u32, u32) = (1, 29);
 
 /// Settings the sandbox changes.
 ///
-/// One partition: with four, the default, priority and fairness order tasks only roughly. The rates are a dev server's, which many
+/// One partition: with four, the default, priority and fairness order tasks only roughly. So many fairness keys of a queue are counted
+/// exactly, a hundred by default, beyond which their shares are estimates. The rates are a dev server's, which many
 /// workers and tests at once would reach; then calls would wait for Temporal, not for what is tested.
 ///
 /// A history shard reads its queue of tasks to be dispatched 20 times a second by default: where there are few shards, the dev server has one,
@@ -25,9 +26,10 @@ const OLDEST: (u32, u32) = (1, 29);
 ///
 /// A machine that is paused keeps its connection, and what is handed to its open polls is lost for a heartbeat each; the server's keep-alive
 /// finds out after 3 s at most.
-const DYNAMIC: [&str; 17] = [
+const DYNAMIC: [&str; 18] = [
     "matching.useNewMatcher=true",
     "matching.enableFairness=true",
+    "matching.fairnessCounter={\"MapLimit\":10000}",
     "matching.numTaskqueueReadPartitions=1",
     "matching.numTaskqueueWritePartitions=1",
     "frontend.keepAliveTime=\"1s\"",

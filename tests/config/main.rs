@@ -25,7 +25,7 @@ const COMPLETE: [(&str, &str); 7] = [
 
 #[test]
 fn the_environment_overlays_the_file_which_overlays_the_defaults() {
-    let file = "[generate]\nslots = 7\n[transfer]\nslots = 9\n[plans.team]\nimages = 5\npriority = 4\nweight = 2.0\n";
+    let file = "[generate]\nslots = 7\n[transfer]\nslots = 9\n[plans.team]\nimages = 5\nweight = 2.0\n";
     let variables = [
         ("DARKROOM_GENERATE__SLOTS", "48"),
         ("DARKROOM_WORKER__ROLES", "tasks, transfer"),
@@ -45,6 +45,7 @@ fn the_environment_overlays_the_file_which_overlays_the_defaults() {
     assert_eq!((config.temporal.address.as_str(), config.temporal.tls), ("temporal:7233", true));
     assert_eq!(config.storage.endpoint_url, "http://s3");
     assert_eq!((config.plans["team"].images, config.plans["pro"].images), (5, 70));
+    assert_eq!((config.plans["team"].tasks_in_lane, config.plans["free"].tasks_in_lane), (1, 3));
 }
 
 #[test]
@@ -150,15 +151,15 @@ fn a_database_url_that_cannot_be_parsed_is_told_without_it() {
 
 #[test]
 fn impossible_values_are_named_with_a_legal_one_all_at_once() {
-    let file = "[generate]\nslots = 0\nbatch_size = 6\n[plans.pro]\nimages = 0\npriority = 9\nweight = 0.0\n\
+    let file = "[generate]\nslots = 0\nbatch_size = 6\n[plans.pro]\nimages = 0\ntasks_in_lane = 0\nweight = 0.5\n\
                 [provider]\ntimeout_s = 1000\nbase_url = \"api.openai.com\"\n[worker]\nroles = []\n";
     let error = read(file, &[]).unwrap().validate().unwrap_err().to_string();
     for says in [
         "generate.slots is 0; set it to a number from 1 to 10000 (or DARKROOM_GENERATE__SLOTS)",
         "generate.batch_size is 6; set it to a number from 1 to 5",
         "plans.pro.images is 0",
-        "plans.pro.priority is 9; set it to a number from 1 to 5",
-        "plans.pro.weight is out of range",
+        "plans.pro.weight is out of range; set it to a number from 1 to 1000",
+        "plans.pro.tasks_in_lane is 0; set it to a number from 1 to 1000",
         "provider.timeout_s is 1000; set it to a number from 1 to 300",
         "worker.roles is empty",
         "database.url is empty; set it to postgres://user:password@host:5432/darkroom (also: DATABASE_URL)",

@@ -94,6 +94,7 @@ fn names_are_frozen() {
                 keys::image("order-1", 999, 2), keys::staged("order-1", &keys::call(3, 2), "0123456789abcdef", 4),
             ],
             "idempotency_key": keys::idempotency("order-1", &keys::call(3, 2), &"0123456789abcdef".repeat(4)),
+            "lanes": [keys::plan_lane("pro"), keys::user_lane(&"0123456789abcdef".repeat(4))],
             "calls": [keys::beautify_call(1), keys::beautify_call(2), keys::call(3, 1), keys::call(3, 2)],
             "failures": failures,
             "states": states.map(TaskState::as_str),
@@ -142,11 +143,13 @@ fn the_workflow_s_types_are_frozen() {
 
 #[test]
 fn the_activities_types_are_frozen() {
-    let plan = PlanSpec { name: "pro".into(), images: 70, batch_size: 5, priority: 3, weight: 1.0 };
+    let plan = PlanSpec { name: "pro".into(), images: 70, batch_size: 5 };
+    let lane = Lane { key: keys::plan_lane("pro"), weight: 5.0 };
     let ready = PrepareOutput::Ready(Prepared {
         plan,
         route: "default".into(),
         photo_key: "tasks/order-1/photo".into(),
+        lane,
     });
     let failure = TaskFailure { kind: FailureKind::Malformed, message: "HTTP 400".into() };
     let url = ImageSource::Url("https://cdn.example/1.png".into());
@@ -283,4 +286,21 @@ fn reconcile_s_types_are_frozen() {
             "steps": steps,
         })
     );
+}
+
+#[test]
+fn a_result_of_prepare_from_before_there_were_lanes_is_still_read() {
+    let old = json!({
+        "status": "ready", "route": "default", "photo_key": "tasks/order-1/photo",
+        "plan": { "name": "pro", "images": 70, "batch_size": 5, "priority": 3, "weight": 1.0 },
+    });
+    let PrepareOutput::Ready(prepared) = serde_json::from_value(old).unwrap() else { panic!("not ready") };
+    assert_eq!(prepared.lane, Lane::default());
+}
+
+#[test]
+fn the_longest_lanes_fit_into_a_fairness_key() {
+    let plan = "p".repeat(keys::MAX_PLAN_BYTES);
+    assert_eq!(keys::plan_lane(&plan).len(), 64);
+    assert!(keys::user_lane(&"f".repeat(64)).len() <= 64);
 }

@@ -6,6 +6,7 @@ mod cancel;
 mod files;
 mod identity;
 mod input;
+mod lanes;
 mod memory;
 mod money;
 mod outages;

@@ -25,7 +25,7 @@ async fn up_down_up_gives_the_same_schema_and_down_leaves_nothing() {
     let before = schema(&stack.database).await;
     assert!(before.iter().any(|line| line.starts_with("images.sha256")), "{before:?}");
 
-    migrations::down(&stack.database, 3).await.unwrap();
+    migrations::down(&stack.database, 4).await.unwrap();
     let down = schema(&stack.database).await;
     migrations::up(&stack.database).await.unwrap();
 
@@ -47,7 +47,7 @@ async fn migrations_at_once_on_a_fresh_database_wait_for_each_other() {
 
     let mut applied: Vec<usize> = applied.into_iter().map(Result::unwrap).collect();
     applied.sort_unstable();
-    assert_eq!(applied, [0, 0, 0, 3]);
+    assert_eq!(applied, [0, 0, 0, 4]);
     assert_eq!(migrations::pending(&stack.database).await.unwrap(), Vec::<String>::new());
 }
 

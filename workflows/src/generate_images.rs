@@ -67,8 +67,7 @@ impl GenerateImages {
 
         enter(ctx, Stage::Prepare);
         let input = PrepareInput { request: request.clone() };
-        let common = options::Common { remaining: deadline.remaining(ctx), priority: None };
-        let options = options::prepare(common, &cancellable);
+        let options = options::prepare(deadline.remaining(ctx), &request.user_id, &cancellable);
         let prepared = match ctx.execute_activity(Steps::prepare, input, options).await {
             Ok(PrepareOutput::Ready(prepared)) => prepared,
             Ok(PrepareOutput::Finished { output, failure }) => {
@@ -77,7 +76,7 @@ impl GenerateImages {
             }
             Err(_) if ctx.cancellation_token().is_cancelled() => {
                 let ending = Ending::before_it_began(&request);
-                return end(ctx, &detached, None, request, ending).await;
+                return end(ctx, &detached, request, ending).await;
             }
             Err(error) => {
                 let failure = outcome::failure(&error);
@@ -108,8 +107,7 @@ impl GenerateImages {
             }
             Err(why) => outcome::nothing(&task, &batches, why, ctx.cancellation_token().is_cancelled()),
         };
-        let priority = options::priority(&task.prepared.plan, &task.request.user_id);
-        end(ctx, &task.detached, Some(priority), task.request.clone(), ending).await
+        end(ctx, &task.detached, task.request.clone(), ending).await
     }
 
     /// How far the task is, with each image's state; usable while it runs and after.
@@ -133,13 +131,12 @@ async fn beautify(ctx: &WorkflowContext<GenerateImages>, task: &Task) -> Result<
 async fn end(
     ctx: &WorkflowContext<GenerateImages>,
     detached: &WorkflowCancellationToken,
-    priority: Option<temporalio_common::Priority>,
     request: GenerateImagesInput,
     ending: Ending,
 ) -> WorkflowResult<GenerateImagesOutput> {
     enter(ctx, Stage::Insert);
     let Ending { output, failure } = ending;
-    let options = options::insert(priority, detached, format!("insert {} rows", output.images.len()));
+    let options = options::insert(&request.user_id, detached, format!("insert {} rows", output.images.len()));
     let input = InsertInput { output: output.clone(), failure: failure.clone(), request };
     let inserted = ctx.execute_activity(Steps::insert, input, options).await?;
     enter(ctx, Stage::Done);
@@ -205,11 +202,8 @@ fn now(ctx: &WorkflowContext<GenerateImages>) -> Duration {
 }
 
 impl Task {
-    /// What the task's activities have in common now.
-    fn common(&self, ctx: &WorkflowContext<GenerateImages>) -> options::Common {
-        options::Common {
-            remaining: self.deadline.remaining(ctx),
-            priority: Some(options::priority(&self.prepared.plan, &self.request.user_id)),
-        }
+    /// The time that is left until its deadline.
+    fn remaining(&self, ctx: &WorkflowContext<GenerateImages>) -> Duration {
+        self.deadline.remaining(ctx)
     }
 }

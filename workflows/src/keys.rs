@@ -75,6 +75,19 @@ pub fn beautify_call(part: u32) -> String {
     if part == 1 { "beautify".into() } else { format!("beautify.{part}") }
 }
 
+/// Longest name of a plan, in bytes: its lane's key has to fit into Temporal's 64.
+pub const MAX_PLAN_BYTES: usize = 59;
+
+/// Fairness key of a plan's lane.
+pub fn plan_lane(plan: &str) -> String {
+    format!("plan:{plan}")
+}
+
+/// Fairness key of one user's own lane, from the SHA-256 of the user id in hex: a user id alone may fill Temporal's 64 bytes.
+pub fn user_lane(sha256: &str) -> String {
+    format!("user:{}", sha256.get(..32).unwrap_or(sha256))
+}
+
 /// An object's part in its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {

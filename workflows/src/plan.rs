@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     fn plan(images: u32, batch_size: u32) -> PlanSpec {
-        PlanSpec { name: "test".into(), images, batch_size, priority: 3, weight: 1.0 }
+        PlanSpec { name: "test".into(), images, batch_size }
     }
 
     #[test]

@@ -6,7 +6,7 @@ pub const TASKS: &str = "darkroom";
 /// Transfers.
 pub const TRANSFER: &str = "transfer";
 
-/// Paid calls of one route. The server hands a call out when a slot is free, and picks it by priority and fairness then.
+/// Paid calls of one route. The server hands a call out when a slot is free, and picks it by its lane then.
 pub fn generate(route: &str) -> String {
     format!("generate.{route}")
 }

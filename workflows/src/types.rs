@@ -12,7 +12,7 @@ use crate::failure::FailureKind;
 pub struct GenerateImagesInput {
     /// The task's id, chosen by the caller: 1–64 of `A–Z a–z 0–9 _ -`. Object keys and rows derive from it.
     pub task_id: String,
-    /// Whose task it is: 1–64 bytes without control characters. Users share capacity fairly within a plan.
+    /// Whose task it is: 1–64 bytes without control characters. A user's further tasks wait in a lane of his own.
     pub user_id: String,
     /// Name of a configured plan, such as `free`, `start` or `pro`.
     pub plan: String,
@@ -146,10 +146,23 @@ pub struct PlanSpec {
     pub images: u32,
     /// Images a provider call is asked for, at most.
     pub batch_size: u32,
-    /// Temporal priority, 1 (first) to 5.
-    pub priority: u32,
-    /// Temporal fairness weight of a user of this plan.
+}
+
+/// Where a task's paid calls wait: calls of one lane are served in the order in which they were scheduled, and lanes in proportion to
+/// their weights. Pinned into the history by `prepare`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lane {
+    /// Temporal's fairness key, at most 64 bytes; empty: the one that the workflow was started with.
+    pub key: String,
+    /// Temporal's fairness weight.
     pub weight: f32,
+}
+
+impl Default for Lane {
+    /// The lane of a task that was prepared before there were lanes.
+    fn default() -> Self {
+        Self { key: String::new(), weight: 1.0 }
+    }
 }
 
 /// Input of `prepare`.
@@ -184,6 +197,9 @@ pub struct Prepared {
     pub route: String,
     /// Object key of the checked photo.
     pub photo_key: String,
+    /// Where its paid calls wait.
+    #[serde(default)]
+    pub lane: Lane,
 }
 
 /// Input of `beautify`.

@@ -71,8 +71,7 @@ pub(super) fn ending(row: &RunningRow, workflow: &Workflow) -> (GenerateImagesOu
         }
     };
     // Prompts are spread over images whatever the batches are.
-    let spec =
-        PlanSpec { name: String::new(), images: row.images_planned, batch_size: 1, priority: 1, weight: 1.0 };
+    let spec = PlanSpec { name: String::new(), images: row.images_planned, batch_size: 1 };
     let missing = plan::batches(&spec, row.prompts).into_iter().map(|batch| MissingImage {
         index: batch.first_index,
         prompt_index: batch.prompt_index,

@@ -169,7 +169,7 @@ impl Run<'_> {
     async fn restore(&self, task_id: &str, result: &GenerateImagesOutput) -> Result<(), Error> {
         let input = self.reach.client.task(task_id).input().await;
         let input = input.map_err(|error| Error::Temporal { task_id: task_id.to_owned(), error })?;
-        database::tasks::begin(&self.reach.database, &input, result.images_planned).await?;
+        database::tasks::begin(&self.reach.database, &input, result.images_planned, None).await?;
         database::tasks::finish(&self.reach.database, result, None).await?;
         Ok(())
     }

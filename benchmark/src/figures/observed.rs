@@ -82,13 +82,13 @@ impl Observed {
         self.tasks.iter().filter_map(|task| task.finished_ms).max().unwrap_or(0)
     }
 
-    /// The groups that occur, in the order of their priority.
+    /// The groups that occur, those of the heaviest lane first.
     pub(crate) fn groups(&self) -> Vec<String> {
-        let mut groups: Vec<(u32, &str)> = self
+        let mut groups: Vec<(u64, &str)> = self
             .model
             .iter()
             .zip(&self.tasks)
-            .map(|(task, seen)| (task.priority, seen.group.as_str()))
+            .map(|(task, seen)| (task.lane.stride, seen.group.as_str()))
             .collect();
         groups.sort_unstable();
         groups.dedup();

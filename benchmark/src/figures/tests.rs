@@ -1,11 +1,20 @@
 use super::*;
-use crate::model::{Limits, Task};
+use crate::model::{Limits, PlanLane, Task};
+
+/// The lane of a Pro task, and that of a Free one.
+fn pro() -> PlanLane {
+    PlanLane::new(3, 5.0, 1)
+}
+
+fn free() -> PlanLane {
+    PlanLane::new(1, 40.0, 3)
+}
 
 /// A run that went exactly as the model schedules it.
 fn perfect(model: Vec<Task>, limits: Limits) -> Observed {
     let ran = model::schedule(&model, &limits, None);
     let tasks = model.iter().zip(&ran.tasks).map(|(task, times)| ObservedTask {
-        group: if task.priority == 1 { "free" } else { "pro" }.to_owned(),
+        group: if task.lane == free() { "free" } else { "pro" }.to_owned(),
         arrived_ms: task.at_ms,
         first_call_ms: Some(times.first_call_ms),
         finished_ms: Some(times.finished_ms),
@@ -39,7 +48,7 @@ fn perfect(model: Vec<Task>, limits: Limits) -> Observed {
 
 pub(crate) fn s1() -> Observed {
     let limits = Limits { calls: 12, transfers: 20, batch_size: 5, call_ms: 8_000, download_ms: 2_000 };
-    perfect((0..10).map(|user| Task { at_ms: 0, images: 70, priority: 3, user }).collect(), limits)
+    perfect((0..10).map(|user| Task { at_ms: 0, images: 70, lane: pro(), user }).collect(), limits)
 }
 
 fn figure(figures: &[Figure], name: &str) -> Figure {
@@ -65,7 +74,7 @@ fn a_run_as_scheduled_is_once_the_schedule_everywhere() {
 fn names_are_unique_and_all_is_told_apart_only_where_plans_differ() {
     let mut mixed = s1();
     mixed.tasks[0].group = "free".into();
-    mixed.model[0].priority = 1;
+    mixed.model[0].lane = free();
     for seen in [s1(), mixed] {
         let figures = figures(&seen);
         let mut names: Vec<&str> = figures.iter().map(|figure| figure.name.as_str()).collect();

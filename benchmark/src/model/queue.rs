@@ -1,40 +1,49 @@
-//! A queue as Temporal serves it: by priority, then users in turns, then in the order of arrival.
+//! A queue as Temporal serves it: lanes in proportion to their weights, a lane in the order of arrival.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What waits, and how far each user has been served.
+/// Where something waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lane {
+    /// A plan's.
+    Plan(u32),
+    /// A user's own.
+    User(u32),
+    /// The one of all.
+    All,
+}
+
+/// What waits, and how far each lane has been served.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     waiting: BTreeMap<Place, T>,
-    /// The turn served last, by priority.
-    turns: BTreeMap<u32, u64>,
-    /// The last turn each user of a priority has asked for.
-    asked: BTreeMap<(u32, u32), u64>,
+    /// The pass served last.
+    served: u64,
+    /// The last pass given to each lane.
+    given: BTreeMap<Lane, u64>,
     arrivals: u64,
 }
 
 /// A place in the queue: the smallest is served first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    priority: u32,
-    turn: u64,
+    pass: u64,
     arrival: u64,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { waiting: BTreeMap::new(), turns: BTreeMap::new(), asked: BTreeMap::new(), arrivals: 0 }
+        Self { waiting: BTreeMap::new(), served: 0, given: BTreeMap::new(), arrivals: 0 }
     }
 }
 
 impl<T> Queue<T> {
-    /// A user's next turn is the one after their last, but not before the one being served: waiting saves no turns up.
-    pub(super) fn push(&mut self, priority: u32, user: u32, item: T) {
-        let served = self.turns.get(&priority).copied().unwrap_or_default();
-        let asked = self.asked.entry((priority, user)).or_default();
-        *asked = served.max(*asked + 1);
+    /// A lane's next pass is a stride after its last one, but not before the one that was served last: waiting saves nothing up.
+    pub(super) fn push(&mut self, lane: Lane, stride: u64, item: T) {
+        let given = self.given.entry(lane).or_default();
+        *given = self.served.max(*given + stride);
         self.arrivals += 1;
-        self.waiting.insert(Place { priority, turn: *asked, arrival: self.arrivals }, item);
+        self.waiting.insert(Place { pass: *given, arrival: self.arrivals }, item);
     }
 
     /// Back to the place it had.
@@ -44,7 +53,7 @@ impl<T> Queue<T> {
 
     pub(super) fn pop(&mut self) -> Option<(Place, T)> {
         let (place, item) = self.waiting.pop_first()?;
-        self.turns.insert(place.priority, place.turn);
+        self.served = self.served.max(place.pass);
         Some((place, item))
     }
 }

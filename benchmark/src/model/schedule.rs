@@ -1,7 +1,7 @@
 //! The list schedule: events in virtual time, where each free line takes the next of the queue at once.
 
-use super::queue::{Moments, Place, Queue, Served};
-use super::{Limits, Task};
+use super::queue::{Lane, Moments, Place, Queue, Served};
+use super::{Limits, Task, WHOLE_STRIDE};
 use crate::timeline::{Interval, Timeline};
 
 /// The only worker is dead in `from_ms..to_ms`.
@@ -71,7 +71,7 @@ struct Running<T> {
     work: T,
 }
 
-/// The schedule of a load: calls and downloads are served by priority, then users in turns.
+/// The schedule of a load: calls are served by lanes, downloads in the order of arrival.
 pub fn schedule(tasks: &[Task], limits: &Limits, outage: Option<Outage>) -> Schedule {
     let mut run = Run::new(tasks, limits, outage);
     while let Some(now_ms) = run.moments.pop_first() {
@@ -90,6 +90,8 @@ struct Run<'a> {
     calling: Served<Running<Call>>,
     moving: Served<Running<usize>>,
     images_left: Vec<u32>,
+    /// Of each task that has arrived: where its calls wait, and its stride.
+    lanes: Vec<(Lane, u64)>,
     schedule: Schedule,
 }
 
@@ -109,6 +111,7 @@ impl<'a> Run<'a> {
             calling: Served::default(),
             moving: Served::default(),
             images_left: tasks.iter().map(|task| task.images).collect(),
+            lanes: vec![(Lane::All, WHOLE_STRIDE); tasks.len()],
             schedule: Schedule { tasks: vec![untouched; tasks.len()], ..Schedule::default() },
         }
     }
@@ -126,6 +129,7 @@ impl<'a> Run<'a> {
             self.moved(task, now_ms);
         }
         for (task, _) in self.tasks.iter().enumerate().filter(|(_, task)| task.at_ms == now_ms) {
+            self.lanes[task] = self.lane(task);
             self.want(task, None, now_ms);
         }
         match self.outage {
@@ -137,15 +141,31 @@ impl<'a> Run<'a> {
         self.moments.extend(next.into_iter().flatten());
     }
 
+    /// The lane of a task that arrives: its plan's, or, where too many of its user's earlier ones run, the user's own.
+    fn lane(&self, task: usize) -> (Lane, u64) {
+        let Task { at_ms, lane, user, .. } = self.tasks[task];
+        let earlier =
+            self.tasks.iter().zip(&self.images_left).enumerate().filter(|(number, (other, left))| {
+                **left > 0
+                    && (other.at_ms, *number) < (at_ms, task)
+                    && (other.user, other.lane.plan) == (user, lane.plan)
+            });
+        if earlier.count() < lane.tasks as usize {
+            (Lane::Plan(lane.plan), lane.stride)
+        } else {
+            (Lane::User(user), WHOLE_STRIDE)
+        }
+    }
+
     fn want(&mut self, task: usize, images: Option<u32>, now_ms: u64) {
-        let Task { priority, user, .. } = self.tasks[task];
-        self.calls.push(priority, user, Call { task, images, wanted_ms: now_ms, ready_ms: None });
+        let (lane, stride) = self.lanes[task];
+        self.calls.push(lane, stride, Call { task, images, wanted_ms: now_ms, ready_ms: None });
     }
 
     fn called(&mut self, call: Call, now_ms: u64) {
-        let Task { priority, user, images, .. } = self.tasks[call.task];
+        let images = self.tasks[call.task].images;
         match call.images {
-            Some(images) => (0..images).for_each(|_| self.transfers.push(priority, user, call.task)),
+            Some(images) => (0..images).for_each(|_| self.transfers.push(Lane::All, 1, call.task)),
             None => {
                 let mut left = images;
                 while left > 0 {

@@ -4,7 +4,6 @@ mod order;
 
 use std::collections::HashMap;
 
-use activities::Plan;
 use database::DatabaseConnection;
 use database::report::{self, RunningTask};
 use serde_json::{Value, json};
@@ -48,8 +47,8 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
 /// What waits for calls of the configured key.
 struct Queue {
     tasks: Vec<RunningTask>,
-    /// Of each task, in the same order: its calls that wait now, and those that are asked for once these are answered.
-    calls: Vec<(Waiting, u32)>,
+    /// Of each task, in the same order.
+    calls: Vec<Waiting>,
 }
 
 impl Queue {
@@ -60,15 +59,11 @@ impl Queue {
     }
 }
 
-fn waiting(config: &Config, task: &RunningTask) -> (Waiting, u32) {
-    // A plan that is no longer configured: its tasks go on as they began; behind all others, as far as anybody knows here.
-    let plan = config.plans.get(&task.plan).cloned().unwrap_or(Plan { images: 1, priority: 5, weight: 1.0 });
+fn waiting(config: &Config, task: &RunningTask) -> Waiting {
     let spec = PlanSpec {
         name: task.plan.clone(),
         images: task.images_planned,
         batch_size: config.generate.batch_size.min(config.provider.images_per_call()),
-        priority: plan.priority,
-        weight: plan.weight,
     };
     let batches = plan::batches(&spec, task.prompts).len() as u32;
     let (calls, later) = if task.has_reference {
@@ -76,18 +71,18 @@ fn waiting(config: &Config, task: &RunningTask) -> (Waiting, u32) {
     } else {
         (1u32.saturating_sub(task.in_flight), batches)
     };
-    let waiting = Waiting {
+    Waiting {
         task_id: task.task_id.clone(),
-        user_id: task.user_id.clone(),
-        priority: plan.priority,
-        weight: plan.weight.into(),
+        lane: task.lane.clone(),
+        weight: task.lane_weight.into(),
         since_ms: task.waits_ms,
         calls,
-    };
-    (waiting, later)
+        later,
+    }
 }
 
-const WAITING: [&str; 7] = ["priority", "plan", "user_id", "tasks", "waiting", "in_flight", "oldest_wait_s"];
+const WAITING: [&str; 8] =
+    ["lane", "weight", "plan", "user_id", "tasks", "waiting", "in_flight", "oldest_wait_s"];
 const BACKLOG: [&str; 3] = ["priority", "calls", "oldest_wait_s"];
 
 async fn of_all(
@@ -99,13 +94,13 @@ async fn of_all(
     let keys = report::limits(database).await?;
     let workers = report::workers(database).await?;
     let mut groups: Vec<Value> = Vec::new();
-    let mut places: HashMap<(&str, &str), usize> = HashMap::new();
-    for (task, (waiting, _)) in queue.tasks.iter().zip(&queue.calls) {
-        let place = *places.entry((&task.plan, &task.user_id)).or_insert_with(|| {
-            groups.push(
-                json!({"priority": waiting.priority, "plan": task.plan, "user_id": task.user_id, "tasks": 0,
-                               "waiting": 0, "in_flight": 0, "oldest_wait_s": null}),
-            );
+    let mut places: HashMap<(&str, &str, &str), usize> = HashMap::new();
+    for (task, waiting) in queue.tasks.iter().zip(&queue.calls) {
+        let place = *places.entry((&task.lane, &task.plan, &task.user_id)).or_insert_with(|| {
+            groups.push(json!({
+                "lane": task.lane, "weight": task.lane_weight, "plan": task.plan, "user_id": task.user_id,
+                "tasks": 0, "waiting": 0, "in_flight": 0, "oldest_wait_s": null,
+            }));
             groups.len() - 1
         });
         let group = &mut groups[place];
@@ -120,7 +115,8 @@ async fn of_all(
             group["oldest_wait_s"] = json!(group["oldest_wait_s"].as_f64().unwrap_or_default().max(seconds));
         }
     }
-    groups.sort_by_key(|group| group["priority"].as_u64());
+    let weight = |group: &Value| group["weight"].as_f64().unwrap_or_default();
+    groups.sort_by(|one, other| weight(other).total_cmp(&weight(one)));
     let backlog = match temporal {
         Some(temporal) => temporal.backlog(&config.provider.route).await?,
         None => Vec::new(),
@@ -160,8 +156,7 @@ async fn of_task(
     let Some(place) = queue.tasks.iter().position(|task| task.task_id == task_id) else {
         return not_waiting(database, temporal, task_id).await;
     };
-    let (task, (own, later)) = (&queue.tasks[place], &queue.calls[place]);
-    let waiting: Vec<Waiting> = queue.calls.iter().map(|(waiting, _)| waiting.clone()).collect();
+    let (task, own) = (&queue.tasks[place], &queue.calls[place]);
     let key_name = config.provider.provider_key();
     let keys = report::limits(database).await?;
     let key = keys.into_iter().find(|key| key["provider_key"] == key_name).unwrap_or_default();
@@ -174,7 +169,7 @@ async fn of_task(
         },
         None => false,
     };
-    let ahead = (own.calls > 0).then(|| order::ahead(&waiting, own, 0));
+    let ahead = (own.calls > 0).then(|| order::ahead(&queue.calls, own, 0));
     let stopped = stopped(&key, key_name);
     let why = match (&stopped, ahead) {
         _ if is_closed => NO_WORKFLOW.into(),
@@ -195,9 +190,8 @@ async fn of_task(
         mean_ms,
         calls_per_minute: key["calls_per_minute"].as_u64().map(|rate| rate as u32),
     });
-    // What is asked for later is taken to queue up now, with what waits.
-    let all = Waiting { calls: own.calls + later, ..own.clone() };
-    let last = all.calls.checked_sub(1).map_or(0, |last| order::ahead(&waiting, &all, last));
+    let last = (own.calls + own.later).checked_sub(1);
+    let last = last.map_or(0, |last| order::ahead(&queue.calls, own, last));
     let eta_s = match (&service, &stopped) {
         (Some(service), None) if !is_closed => {
             let rounds = if task.has_reference { 1.0 } else { 2.0 };
@@ -212,21 +206,24 @@ async fn of_task(
         (_, Some(_)) => "no estimate while no call may begin".to_owned(),
         (Some(service), None) => format!(
             "{last} calls before its last one, {} at once{}, {:.1} s each as the last 100 took; before the storing of its last images. The order: \
-             priority, then users in turn",
+             lanes by their weights, within a lane as they came",
             service.at_once,
             service.calls_per_minute.map(|rate| format!(" and {rate} a minute")).unwrap_or_default(),
             service.mean_ms / 1000.0,
         ),
     };
     let text = format!(
-        "task       {} of {}, plan {}\ncalls      {} of its batches answered, {} in flight, {} wait, {later} come later\n{}why        {why}\n{}\
+        "task       {} of {}, plan {}\nlane       {}, weight {}\ncalls      {} of its batches answered, {} in flight, {} wait, {} come later\n{}why        {why}\n{}\
          done in    {}\nmethod     {method}\n",
         task.task_id,
         task.user_id,
         task.plan,
+        task.lane,
+        task.lane_weight,
         task.answered,
         task.in_flight,
         own.calls,
+        own.later,
         ahead.map(|ahead| format!("position   {}\n", ahead + 1)).unwrap_or_default(),
         task.failure
             .as_ref()
@@ -235,8 +232,9 @@ async fn of_task(
         eta_s.map_or("-".to_owned(), |eta| format!("{eta:.1} s, about")),
     );
     let json = json!({
-        "task_id": task.task_id, "user_id": task.user_id, "plan": task.plan, "state": "running", "batches_answered": task.answered,
-        "in_flight": task.in_flight, "waiting": own.calls, "later": later, "position": ahead.map(|ahead| ahead + 1), "why": why,
+        "task_id": task.task_id, "user_id": task.user_id, "plan": task.plan, "lane": task.lane, "lane_weight": task.lane_weight,
+        "state": "running", "batches_answered": task.answered, "in_flight": task.in_flight, "waiting": own.calls, "later": own.later,
+        "position": ahead.map(|ahead| ahead + 1), "why": why,
         "failed": task.failed, "failure": task.failure, "eta_s": eta_s, "method": method,
     });
     Ok(View { json, text })

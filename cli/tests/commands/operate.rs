@@ -46,7 +46,7 @@ async fn limits_are_set_and_kept_and_the_queue_says_why_a_task_waits() {
     let task = shown(&stack, &["queue", &second.0.task_id]).await;
     let why = task["why"].as_str().unwrap();
     assert!(why.contains("all 2 calls at once of provider key `default` are in use"), "{why}");
-    // Free plans are served first.
+    // The Free lane weighs four times as much as that of Start.
     assert_eq!((&task["position"], &task["waiting"], &task["later"]), (&json!(1), &json!(1), &json!(1)));
     assert!(task["eta_s"].as_f64().unwrap() > 0.0, "{task}");
     assert!(task["method"].as_str().unwrap().starts_with("1 calls before its last one, 2 at once"), "{task}");
@@ -67,6 +67,49 @@ async fn limits_are_set_and_kept_and_the_queue_says_why_a_task_waits() {
     let task = shown(&stack, &["queue", &second.0.task_id]).await;
     assert!(task["why"].as_str().unwrap().contains("it has ended (completed)"), "{task}");
     assert_eq!(darkroom(&stack, &["queue", "nobody"], "").await.0, 6);
+}
+
+#[tokio::test]
+async fn positions_are_the_order_in_which_the_calls_are_made() {
+    let stack = Stack::with().configure(|config| config.generate.slots = 1).start().await;
+    stack.provider.hold();
+    // The first takes the only slot. Ann's and bob's second tasks wait in lanes of their own.
+    let given = [
+        ("pro", "ann"),
+        ("pro", "ann"),
+        ("start", "bob"),
+        ("start", "bob"),
+        ("pro", "dan"),
+        ("free", "cyd"),
+        ("start", "eve"),
+        ("free", "eve"),
+    ]
+    .map(|(plan, user)| a_task().plan(plan).user(user));
+    let mut tasks = Vec::new();
+    for given in &given {
+        let task = stack.begin(given).await;
+        stack.wait_until(&task, |progress| progress.images_planned > 0).await;
+        stack.provider.meter().wait_until(|meter| meter.in_flight == 1).await.unwrap();
+        tasks.push(task);
+    }
+    let mut told = Vec::new();
+    for given in &given[1..] {
+        let task_id = given.0.task_id.clone();
+        let task = shown(&stack, &["queue", &task_id]).await;
+        told.push((task["position"].as_u64().unwrap(), task_id));
+    }
+    told.sort();
+
+    stack.provider.release();
+    for task in &tasks {
+        stack.result(task).await.unwrap();
+    }
+
+    let calls = stack.provider.meter().snapshot().calls;
+    let names = calls.iter().map(|call| call.idempotency_key.as_deref().unwrap());
+    let seen: Vec<&str> = names.filter_map(|name| Some(name.split_once("/beautify/")?.0)).skip(1).collect();
+    let told: Vec<&str> = told.iter().map(|(_, task_id)| task_id.as_str()).collect();
+    assert_eq!(told, seen);
 }
 
 #[tokio::test]

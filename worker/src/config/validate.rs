@@ -2,6 +2,7 @@
 
 use secrecy::ExposeSecret;
 use url::Url;
+use workflows::keys::MAX_PLAN_BYTES;
 use workflows::options::MAX_PROVIDER_CALL;
 
 use super::{Config, Error, Role};
@@ -138,9 +139,19 @@ impl Config {
         for (name, plan) in &self.plans {
             let key = |setting: &str| format!("plans.{name}.{setting}");
             checks.within(&key("images"), plan.images.into(), 1..=1_000);
-            checks.within(&key("priority"), plan.priority.into(), 1..=5);
-            // Temporal's own range.
-            checks.that((0.001..=1_000.0).contains(&plan.weight), &key("weight"), "is out of range", "1.0");
+            if name.len() > MAX_PLAN_BYTES {
+                checks
+                    .0
+                    .push(format!("plans.{name} has too long a name; use at most {MAX_PLAN_BYTES} bytes"));
+            }
+            // From the weight of a user's own lane to the most that Temporal takes.
+            checks.that(
+                (1.0..=1_000.0).contains(&plan.weight),
+                &key("weight"),
+                "is out of range",
+                "a number from 1 to 1000",
+            );
+            checks.within(&key("tasks_in_lane"), plan.tasks_in_lane.into(), 1..=1_000);
         }
         checks.end()
     }

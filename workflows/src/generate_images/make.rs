@@ -160,13 +160,14 @@ impl Work<'_> {
         part: u32,
         images: u32,
     ) -> Result<GenerateOutput, ActivityExecutionError> {
-        let (common, route, cancellable) = (task.common(ctx), &task.prepared.route, &task.cancellable);
+        let (remaining, prepared, cancellable) = (task.remaining(ctx), &task.prepared, &task.cancellable);
         let GenerateImagesInput { task_id, user_id, plan, .. } = task.request.clone();
         let again = if part == 1 { String::new() } else { format!(" · call {part}") };
         match *self {
             Work::Beautify => {
                 let summary = format!("beautify · retouch the photo{again}");
-                let options = options::paid_call(common, route, cancellable, self.name(part), summary);
+                let id = self.name(part);
+                let options = options::paid_call(remaining, prepared, part, cancellable, id, summary);
                 let input = BeautifyInput {
                     task_id,
                     user_id,
@@ -179,7 +180,7 @@ impl Work<'_> {
             Work::Batch { batch, total, prompt, reference_key } => {
                 let summary = format!("generate {}/{total} · {images} images{again}", batch.number);
                 let id = format!("generate-{}", self.name(part));
-                let options = options::paid_call(common, route, cancellable, id, summary);
+                let options = options::paid_call(remaining, prepared, part, cancellable, id, summary);
                 let input = GenerateInput {
                     task_id,
                     user_id,
@@ -213,7 +214,7 @@ impl Work<'_> {
             }
         };
         let id = format!("transfer-{}", self.name(part));
-        let options = options::transfer(task.common(ctx), &task.detached, id, summary);
+        let options = options::transfer(task.remaining(ctx), &task.detached, id, summary);
         let input = TransferInput { task_id: task.request.task_id.clone(), images };
         Ok(ctx.execute_activity(Steps::transfer, input, options).await?.images)
     }

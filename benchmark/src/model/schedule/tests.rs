@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{alone_ms, makespan_ms};
+use crate::model::{PlanLane, alone_ms, makespan_ms};
 
 pub(in crate::model) fn limits(calls: u32, transfers: u32) -> Limits {
     Limits { calls, transfers, batch_size: 5, call_ms: 8_000, download_ms: 2_000 }
@@ -9,7 +9,17 @@ pub(in crate::model) fn limits(calls: u32, transfers: u32) -> Limits {
 
 /// Pro tasks at once, each of another user.
 pub(in crate::model) fn pro(count: u32) -> Vec<Task> {
-    (0..count).map(|user| Task { at_ms: 0, images: 70, priority: 3, user }).collect()
+    (0..count).map(|user| task(0, 70, 3, user)).collect()
+}
+
+/// A task of the plan of that number: Free, Start or Pro.
+fn task(at_ms: u64, images: u32, plan: u32, user: u32) -> Task {
+    let lane = match plan {
+        1 => PlanLane::new(1, 40.0, 3),
+        2 => PlanLane::new(2, 10.0, 1),
+        _ => PlanLane::new(3, 5.0, 1),
+    };
+    Task { at_ms, images, lane, user }
 }
 
 fn seconds(tasks: &[Task], limits: Limits) -> f64 {
@@ -31,19 +41,47 @@ fn one_pro_task_alone_takes_26_s_at_12_calls() {
 #[test]
 fn a_free_task_goes_first_once_a_line_is_free() {
     let mut tasks = pro(10);
-    tasks.push(Task { at_ms: 9_000, images: 2, priority: 1, user: 99 });
+    tasks.push(task(9_000, 2, 1, 99));
     let free = schedule(&tasks, &limits(12, 20), None).tasks[10];
     assert_eq!((free.first_call_ms, free.finished_ms), (16_000, 34_000));
 }
 
+/// When each of the tasks was done, in seconds.
+fn ends(tasks: &[Task], limits: Limits) -> Vec<f64> {
+    schedule(tasks, &limits, None).tasks.iter().map(|task| task.finished_ms as f64 / 1000.0).collect()
+}
+
 #[test]
-fn users_take_turns() {
-    // One user's second task doesn't wait for the 14 batches of another's: both get half of the lines.
-    let tasks = [Task { at_ms: 0, images: 500, priority: 3, user: 1 }, Task { at_ms: 9_000, ..pro(1)[0] }];
-    let second = schedule(&tasks, &limits(10, 100), None).tasks[1];
-    assert_eq!(second.first_call_ms, 16_000);
-    // 14 batches in turns with the other's: 5 of 10 lines a round.
-    assert_eq!(second.finished_ms, 24_000 + 3 * 8_000 + 2_000);
+fn equal_tasks_are_done_one_after_the_other() {
+    // By turns of users, all ten would be done between 106 and 108 s.
+    for (limits, median, last) in [(limits(12, 20), 62.0, 108.0), (limits(48, 80), 28.0, 38.0)] {
+        let ends = ends(&pro(10), limits);
+        assert!(ends.is_sorted(), "{ends:?}");
+        assert_eq!((ends[4], ends[9]), (median, last));
+    }
+}
+
+#[test]
+fn a_users_further_tasks_wait_in_a_lane_of_their_own() {
+    let mut tasks: Vec<Task> = (0..20).map(|_| task(0, 30, 2, 1)).collect();
+    tasks.push(task(9_000, 30, 2, 2));
+    let ran = schedule(&tasks, &limits(12, 20), None);
+    // Its call of 16 s is one of ten for two of the flood's, and so are the six of 24 s.
+    assert_eq!((ran.tasks[20].first_call_ms, ran.tasks[20].finished_ms), (16_000, 34_000));
+    assert_eq!(ran.tasks[0].finished_ms, 18_000);
+    assert!(ran.tasks[1..20].iter().all(|flood| flood.finished_ms > 20_000));
+}
+
+#[test]
+fn a_task_goes_into_its_plans_lane_again_once_earlier_ones_are_done() {
+    let tasks = [task(0, 30, 2, 1), task(60_000, 30, 2, 1), task(61_000, 2, 1, 1), task(62_000, 30, 2, 1)];
+    let limits = limits(12, 20);
+    let mut run = Run::new(&tasks, &limits, None);
+    while let Some(now_ms) = run.moments.pop_first() {
+        run.step(now_ms);
+    }
+    let lanes: Vec<Lane> = run.lanes.iter().map(|(lane, _)| *lane).collect();
+    assert_eq!(lanes, [Lane::Plan(2), Lane::Plan(2), Lane::Plan(1), Lane::User(1)]);
 }
 
 #[test]
@@ -69,7 +107,7 @@ proptest! {
         calls in 1u32..20,
         transfers in 1u32..30,
     ) {
-        let task = |(at_ms, images, priority, user)| Task { at_ms, images, priority, user };
+        let task = |(at_ms, images, plan, user)| task(at_ms, images, plan, user);
         let tasks: Vec<Task> = tasks.into_iter().map(task).collect();
         let limits = limits(calls, transfers);
         let ran = schedule(&tasks, &limits, None);
@@ -92,7 +130,7 @@ proptest! {
         tasks in prop::collection::vec((0u64..60_000, 1u32..80, 1u32..4, 0u32..5), 1..12),
         calls in 1u32..20,
     ) {
-        let task = |(at_ms, images, priority, user)| Task { at_ms, images, priority, user };
+        let task = |(at_ms, images, plan, user)| task(at_ms, images, plan, user);
         let tasks: Vec<Task> = tasks.into_iter().map(task).collect();
         let ran = schedule(&tasks, &limits(calls, 20), None);
         let busy = crate::timeline::busy(&ran.in_flight(), &ran.waiting(), u64::from(calls));

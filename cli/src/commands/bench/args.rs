@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// How many tasks `queue` and `flood` have.
     #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     tasks: Option<u32>,
-    /// Plan of the tasks of `single`, `queue` and `flood`. Default: pro; of `flood`: start.
+    /// Plan of the tasks of `single`, `queue`, `flood` and `crowd`. Default: pro; of `flood`: start; of `crowd`: free.
     #[arg(long)]
     plan: Option<String>,
     /// Who starts the tasks of `s3`.
@@ -100,6 +100,8 @@ enum Load {
     Adapt,
     /// N tasks of one user at once (200), and one each of ten others soon after.
     Flood,
+    /// 1.2 times as many tasks of a plan as there is capacity for, for ten minutes, and one of each other plan every minute.
+    Crowd,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -116,7 +118,7 @@ enum Whose {
     Same,
     /// New ones in each round.
     New,
-    /// A single one: no fairness, tasks of a plan in the order of arrival.
+    /// A single one: all but the first few tasks wait in the user's own lane.
     One,
 }
 
@@ -147,17 +149,25 @@ impl Args {
         if !matches!(self.scenario, Load::Queue | Load::Flood) && self.tasks.is_some() {
             conflict("a number of tasks is for `queue` and `flood` alone");
         }
-        if self.plan.is_some() && !matches!(self.scenario, Load::Single | Load::Queue | Load::Flood) {
-            conflict("--plan is for `single`, `queue` and `flood`: the other loads have plans of their own");
+        let of_a_plan = [Load::Single, Load::Queue, Load::Flood, Load::Crowd].contains(&self.scenario);
+        if self.plan.is_some() && !of_a_plan {
+            conflict(
+                "--plan is for `single`, `queue`, `flood` and `crowd`: the other loads have plans of their own",
+            );
         }
         if self.kill_at.is_some() && self.workers > 1 {
             conflict("--kill-at kills the only worker: use it with --workers 1");
         }
-        let plans = worker::Config::read(None, [])?.plans;
-        let plan = self
-            .plan
-            .clone()
-            .unwrap_or_else(|| if self.scenario == Load::Flood { "start" } else { "pro" }.into());
+        let config = worker::Config::read(None, [])?;
+        let plans = &config.plans;
+        let plan = self.plan.clone().unwrap_or_else(|| {
+            match self.scenario {
+                Load::Flood => "start",
+                Load::Crowd => "free",
+                _ => "pro",
+            }
+            .into()
+        });
         if !plans.contains_key(&plan) {
             let known: Vec<&str> = plans.keys().map(String::as_str).collect();
             conflict(&format!("--plan {plan} is not configured: use one of {}", known.join(", ")));
@@ -175,6 +185,7 @@ impl Args {
             Load::Queue => Scenario::Queue { tasks: self.tasks.unwrap_or(1), plan },
             Load::Adapt => Scenario::Adapt { tasks: self.tasks.unwrap_or(benchmark::ADAPT_TASKS) },
             Load::Flood => Scenario::Flood { tasks: self.tasks.unwrap_or(200), plan },
+            Load::Crowd => self.crowd(plan, &config),
         };
         let limit = self.limit.or((self.scenario == Load::Adapt).then_some(benchmark::ADAPT_CEILING));
         let slots = self.slots.or(limit).unwrap_or(12);
@@ -206,6 +217,21 @@ impl Args {
             cold: self.cold,
             repeat: self.repeat,
         })
+    }
+}
+
+/// How many times the work of a crowd is more than there is capacity for.
+const CROWDED: f64 = 1.2;
+
+impl Args {
+    /// A crowd of a plan's tasks, as many as these limits make too many.
+    fn crowd(&self, plan: String, config: &worker::Config) -> Scenario {
+        let calls_at_once = self.limit.or(self.slots).unwrap_or(12);
+        let images = config.plans.get(&plan).map_or(1, |plan| plan.images);
+        let work_ms = f64::from(1 + images.div_ceil(config.generate.batch_size)) * benchmark::CALL_MS as f64;
+        let every_ms = work_ms / f64::from(calls_at_once) / CROWDED;
+        let others = config.plans.keys().filter(|other| **other != plan).cloned().collect();
+        Scenario::Crowd { plan, every_ms: every_ms.max(1.0) as u64, others }
     }
 }
 

@@ -45,7 +45,8 @@ fn bound(args: &Args, config: &Config, plan: &Plan) -> Duration {
         call_ms: provider.batch_ms,
         download_ms: provider.download_ms,
     };
-    let task = |user| model::Task { at_ms: 0, images: plan.images, priority: plan.priority, user };
+    let lane = model::PlanLane::new(0, plan.weight, plan.tasks_in_lane);
+    let task = |user| model::Task { at_ms: 0, images: plan.images, lane, user };
     let tasks: Vec<_> = (0..args.tasks).map(task).collect();
     Duration::from_millis(model::makespan_ms(&tasks, &limits, None)).div_f64(args.speed)
 }

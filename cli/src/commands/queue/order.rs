@@ -1,52 +1,69 @@
 //! Pure: in which order the queue serves what waits, and when a task's turn comes.
 //!
-//! Temporal picks the next call when a slot is free: the first priority first; within one, users take turns by their weight; a user's own
-//! calls in the order in which they were scheduled. This computes the same from what waits, as if no user had been served before.
+//! Temporal gives each call a pass when it is scheduled: its lane's last pass and a stride, which is a thousand divided by the lane's weight. When
+//! a slot is free, the call of the smallest pass is served, and of equal passes the one that was scheduled first. This computes the same from
+//! what waits, as if no lane had been served before.
 
 /// A task's calls that wait.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Waiting {
     pub(crate) task_id: String,
-    pub(crate) user_id: String,
-    /// 1 is served first.
-    pub(crate) priority: u32,
-    /// Turns of its user, beside those of others.
+    /// The lane in which they wait.
+    pub(crate) lane: String,
     pub(crate) weight: f64,
     pub(crate) since_ms: u64,
     pub(crate) calls: u32,
+    /// Calls that are scheduled once these are answered.
+    pub(crate) later: u32,
 }
 
-/// Calls that are served before the task's call number `nth` of those that wait (the first is 0).
+impl Waiting {
+    /// Whether its calls were scheduled before the other's.
+    fn goes_before(&self, other: &Waiting) -> bool {
+        (std::cmp::Reverse(self.since_ms), &self.task_id)
+            < (std::cmp::Reverse(other.since_ms), &other.task_id)
+    }
+
+    fn is_of_another_task(&self, other: &Waiting) -> bool {
+        self.task_id != other.task_id
+    }
+
+    /// What one call adds to its lane's pass, as in Temporal's matching.
+    fn stride(&self) -> u64 {
+        ((1_000.0 / self.weight) as u64).max(1)
+    }
+}
+
+/// Calls that are served before the task's call number `nth` (the first is 0): of those that wait, and beyond them of those that come later.
 pub(crate) fn ahead(waiting: &[Waiting], task: &Waiting, nth: u32) -> u32 {
-    let goes_first = |other: &Waiting| {
-        (std::cmp::Reverse(other.since_ms), &other.task_id)
-            < (std::cmp::Reverse(task.since_ms), &task.task_id)
-    };
-    let more_urgent: u32 =
-        waiting.iter().filter(|other| other.priority < task.priority).map(|other| other.calls).sum();
-    let equals = || waiting.iter().filter(|other| other.priority == task.priority);
-    let own: u32 = nth
-        + equals()
-            .filter(|other| {
-                other.user_id == task.user_id && other.task_id != task.task_id && goes_first(other)
-            })
-            .map(|other| other.calls)
-            .sum::<u32>();
-    let mut users: Vec<&str> =
-        equals().map(|other| other.user_id.as_str()).filter(|user| *user != task.user_id).collect();
-    users.sort_unstable();
-    users.dedup();
-    let others: u32 = users
-        .into_iter()
-        .map(|user| {
-            let of_user = || equals().filter(|other| other.user_id == user);
-            let calls: u32 = of_user().map(|other| other.calls).sum();
-            let weight = of_user().map(|other| other.weight).fold(0.0, f64::max);
-            let turns = f64::from(own) + f64::from(u8::from(of_user().any(goes_first)));
-            calls.min((turns * weight / task.weight).round() as u32)
+    let comes_later = nth >= task.calls;
+    let in_lane = waiting.iter().filter(|other| other.lane == task.lane && other.is_of_another_task(task));
+    // A call that comes later is scheduled behind all that waits now, and behind what comes later of tasks that go before.
+    let before_in_lane: u32 = in_lane
+        .map(|other| match (comes_later, other.goes_before(task)) {
+            (false, true) | (true, false) => other.calls,
+            (true, true) => other.calls + other.later,
+            (false, false) => 0,
         })
         .sum();
-    more_urgent + own + others
+    let own = before_in_lane + nth;
+    let pass = u64::from(own + 1) * task.stride();
+    let mut others: Vec<&Waiting> = waiting.iter().filter(|other| other.lane != task.lane).collect();
+    others.sort_by(|one, other| one.lane.cmp(&other.lane));
+    let of_others = others.chunk_by(|one, other| one.lane == other.lane);
+    own + of_others.map(|lane| before(lane, pass, task, comes_later)).sum::<u32>()
+}
+
+/// Calls of another lane that are served before a task's call of that pass.
+fn before(lane: &[&Waiting], pass: u64, task: &Waiting, with_later: bool) -> u32 {
+    let calls = |of: &Waiting| of.calls + if with_later { of.later } else { 0 };
+    let all: u32 = lane.iter().map(|of| calls(of)).sum();
+    let came_first: u32 = lane.iter().filter(|of| of.goes_before(task)).map(|of| calls(of)).sum();
+    let stride = lane.first().map_or(1, |of| of.stride());
+    let smaller = (pass - 1) / stride;
+    // Of the one call of the very same pass, its arrival decides.
+    let same = u64::from(pass % stride == 0 && pass / stride <= u64::from(came_first));
+    u64::from(all).min(smaller + same) as u32
 }
 
 /// What a key's calls get done.
@@ -74,38 +91,43 @@ pub(crate) fn begins_in_ms(service: &Service, ahead: u32) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn waiting(task: &str, user: &str, priority: u32, since_ms: u64, calls: u32) -> Waiting {
-        Waiting { task_id: task.into(), user_id: user.into(), priority, weight: 1.0, since_ms, calls }
+    fn waiting(task: &str, lane: &str, weight: f64, since_ms: u64, calls: u32) -> Waiting {
+        Waiting { task_id: task.into(), lane: lane.into(), weight, since_ms, calls, later: 0 }
     }
 
     #[test]
-    fn the_first_priority_is_served_whole_and_equals_take_turns() {
-        let free = waiting("free", "ann", 1, 10, 3);
-        let flood: Vec<Waiting> =
-            (0..20).map(|n| waiting(&format!("flood-{n:02}"), "bob", 2, 1_000 - n, 14)).collect();
-        let one = waiting("one", "cyd", 2, 5, 14);
-        let all: Vec<Waiting> = flood.iter().cloned().chain([free.clone(), one.clone()]).collect();
-
-        assert_eq!(ahead(&all, &free, 2), 2, "nobody goes before the first priority");
-        assert_eq!(ahead(&all, &one, 0), 3 + 1, "one of the flood, which came first, not all 280");
-        assert_eq!(ahead(&all, &one, 13), 3 + 13 + 14);
-        assert_eq!(ahead(&all, &flood[0], 0), 3);
-        assert_eq!(ahead(&all, &flood[19], 13), 3 + 279 + 14, "the flood's own last call is last of all");
+    fn a_lane_is_served_in_the_order_of_arrival() {
+        let tasks: Vec<Waiting> =
+            (0..3).map(|n| waiting(&format!("task-{n}"), "plan:pro", 5.0, 100 - n, 14)).collect();
+        let positions = |nth| tasks.iter().map(|task| ahead(&tasks, task, nth)).collect::<Vec<_>>();
+        assert_eq!(positions(0), [0, 14, 28]);
+        assert_eq!(positions(13), [13, 27, 41]);
     }
 
     #[test]
-    fn calls_that_come_later_queue_up_behind_others_turns() {
-        let own = waiting("own", "ann", 1, 10, 0);
-        let all = [own.clone(), waiting("other", "bob", 1, 5, 4)];
-        let later = Waiting { calls: 6, ..own };
-        assert_eq!(ahead(&all, &later, 5), 5 + 4);
+    fn lanes_are_served_by_their_weights() {
+        let free = waiting("free", "plan:free", 40.0, 1, 100);
+        let pro = waiting("pro", "plan:pro", 5.0, 9, 14);
+        let flood = waiting("flood", "user:1", 1.0, 99, 1_000);
+        let all = [free.clone(), pro.clone(), flood.clone()];
+        // A stride is 25, 200, 1000. Of equal passes, the one that came first.
+        assert_eq!(ahead(&all, &free, 0), 0);
+        assert_eq!(ahead(&all, &pro, 0), 7);
+        assert_eq!(ahead(&all, &free, 7), 7 + 1, "pro's first came before");
+        assert_eq!(ahead(&all, &flood, 0), 39 + 4);
+        assert_eq!(ahead(&all, &pro, 4), 4 + 39 + 1);
+        assert_eq!(ahead(&all, &pro, 13), 13 + 100 + 2, "no more than waits");
     }
 
     #[test]
-    fn a_heavier_user_has_more_turns() {
-        let one = waiting("one", "ann", 1, 10, 10);
-        let heavy = Waiting { weight: 3.0, ..waiting("heavy", "bob", 1, 5, 100) };
-        assert_eq!(ahead(&[one.clone(), heavy], &one, 4), 4 + 12);
+    fn calls_that_come_later_go_behind_what_waits_in_the_lane() {
+        let own = Waiting { later: 6, ..waiting("own", "plan:start", 10.0, 10, 1) };
+        let older = Waiting { later: 6, ..waiting("older", "plan:start", 10.0, 20, 1) };
+        let younger = Waiting { later: 6, ..waiting("younger", "plan:start", 10.0, 5, 1) };
+        let all = [own.clone(), older, younger, waiting("busy", "plan:start", 10.0, 7, 3)];
+        assert_eq!(ahead(&all, &own, 0), 1);
+        assert_eq!(ahead(&all, &own, 1), 1 + 7 + 1 + 3);
+        assert_eq!(ahead(&all, &own, 6), 6 + 7 + 1 + 3);
     }
 
     #[test]
