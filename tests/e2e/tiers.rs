@@ -59,14 +59,13 @@ async fn free_and_start_go_before_pro_once_a_slot_is_free() {
     }
 
     let calls = stack.provider.meter().snapshot().calls;
-    let last = |prompt: &str| calls.iter().rposition(|call| call.prompt == prompt).unwrap();
-    let first = |prompt: &str| calls.iter().position(|call| call.prompt == prompt).unwrap();
-    let order: Vec<&str> = calls.iter().map(|call| call.prompt.as_str()).collect();
-    assert!(last("a free task") < last("a start task"), "{order:?}");
-    assert!(last("a start task") < last("a pro task"), "{order:?}");
-    // First calls have the task's own prompt from the first batch on.
-    assert!(first("a free task") < first("a start task"), "{order:?}");
-    assert!(first("a start task") < first("a pro task"), "{order:?}");
+    let tasks_of_calls = calls.iter().map(|call| call.idempotency_key.as_deref().unwrap());
+    let order: Vec<&str> = tasks_of_calls.map(|key| key.split_once('/').unwrap().0).collect();
+    let first = |task: &client::Task| order.iter().position(|other| *other == task.task_id()).unwrap();
+    let last = |task: &client::Task| order.iter().rposition(|other| *other == task.task_id()).unwrap();
+    let [_, pro, start, free] = &tasks[..] else { panic!("four tasks") };
+    assert!(first(free) < first(start) && first(start) < first(pro), "{order:?}");
+    assert!(last(free) < last(start) && last(start) < last(pro), "{order:?}");
 }
 
 #[tokio::test]
