@@ -327,18 +327,16 @@ async fn a_flood_of_a_plan_starves_no_other(workers: usize) {
     let task =
         |call: &sandbox::Call| call.idempotency_key.as_deref().unwrap().split('/').next().unwrap().to_owned();
     let order: Vec<String> = meter.calls.iter().map(task).collect();
-    let place = |given: &GivenTask, nth: usize| {
-        let mut places = order.iter().enumerate().filter(|(_, task)| **task == given.0.task_id);
-        places.nth(nth).unwrap().0
-    };
-    let floods_last = given[..26].iter().map(|given| place(given, 1)).max().unwrap();
+    let first = |given: &GivenTask| order.iter().position(|task| *task == given.0.task_id).unwrap();
+    let of_flood = |task: &String| given[..26].iter().any(|given| given.0.task_id == *task);
+    let floods_last = order.iter().rposition(of_flood).unwrap();
     // Those in flight before, and a poll of each worker that was under way.
     let slack = (2 + 2 * workers) as f32;
-    for (given, calls) in [(&given[26], 7), (&given[27], 1)] {
-        let (last, plan) = (place(given, calls - 1), &given.0.plan);
-        let bound = calls as f32 * weights / weight(plan) + slack;
-        assert!((last as f32) <= bound, "{plan} {last}, and not {bound}: {order:?}");
-        assert!(last < floods_last, "{plan} has waited for the end of the flood: {order:?}");
+    for given in &given[26..] {
+        let (first, plan) = (first(given), &given.0.plan);
+        let bound = weights / weight(plan) + slack;
+        assert!((first as f32) <= bound, "{plan} begins after {first} calls, and not {bound}: {order:?}");
+        assert!(first < floods_last, "{plan} has waited for the end of the flood: {order:?}");
     }
 }
 

@@ -62,7 +62,7 @@ fn before(lane: &[&Waiting], pass: u64, task: &Waiting, with_later: bool) -> u32
     let stride = lane.first().map_or(1, |of| of.stride());
     let smaller = (pass - 1) / stride;
     // Of the one call of the very same pass, its arrival decides.
-    let same = u64::from(pass % stride == 0 && pass / stride <= u64::from(came_first));
+    let same = u64::from(pass.is_multiple_of(stride) && pass / stride <= u64::from(came_first));
     u64::from(all).min(smaller + same) as u32
 }
 
