@@ -169,6 +169,35 @@ fn impossible_values_are_named_with_a_legal_one_all_at_once() {
     }
 }
 
+/// Each passes by itself, and can't work together with another setting.
+#[test]
+fn settings_that_cannot_work_together_are_named() {
+    let complete = [
+        ("DATABASE_URL", "postgres://localhost/darkroom"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("DARKROOM_STORAGE__BUCKET", "bucket"),
+        ("DARKROOM_PROVIDER__BASE_URL", "https://api.example/v1"),
+        ("DARKROOM_PROVIDER__API_KEY", "key"),
+        ("DARKROOM_PROVIDER__MODEL", "model"),
+    ];
+    assert_eq!(read("", &complete).unwrap().validate().map_err(|error| error.to_string()), Ok(()));
+    for (setting, value, named) in [
+        ("DARKROOM_DATABASE__MAX_CONNECTIONS", "1", "database.max_connections"),
+        ("DARKROOM_DATABASE__MAX_CONNECTIONS", "2", "database.max_connections"),
+        ("DARKROOM_WORKER__SHUTDOWN_GRACE_S", "179", "worker.shutdown_grace_s"),
+        ("DARKROOM_PROVIDER__HONOURS_IDEMPOTENCY", "true", "provider.idempotency_header"),
+        ("DARKROOM_PROVIDER__MAX_BILLED_FAILURES", "0", "provider.max_billed_failures"),
+    ] {
+        let variables: Vec<(&str, &str)> = complete.into_iter().chain([(setting, value)]).collect();
+        let error = read("", &variables).unwrap().validate().unwrap_err().to_string();
+        assert!(error.contains(named), "{setting}={value}: {error}");
+    }
+    let alone = [("DARKROOM_WORKER__ROLES", "tasks"), ("DARKROOM_DATABASE__MAX_CONNECTIONS", "1")];
+    let variables: Vec<(&str, &str)> = complete.into_iter().chain(alone).collect();
+    assert!(read("", &variables).unwrap().validate().is_ok(), "tasks alone need one connection");
+}
+
 #[test]
 fn a_file_that_is_not_there_is_told() {
     let error = Config::read(Some(std::path::Path::new("nowhere.toml")), []).unwrap_err().to_string();

@@ -220,3 +220,18 @@ async fn a_request_that_a_firewall_refuses_is_rejected_while_others_of_the_key_s
     let calls = stack.provider.meter().snapshot().calls;
     assert_eq!(calls.iter().filter(|call| call.prompt == "firewall").count(), 3);
 }
+
+#[tokio::test]
+async fn an_end_that_the_database_cannot_hold_is_recorded_without_it_and_frees_its_slot() {
+    let stack = Stack::with().configure(|config| config.generate.slots = 1).start().await;
+    let cannot_hold = "ALTER TABLE calls ADD CHECK (name <> '1' OR result IS NULL)";
+    stack.database.execute_unprepared(cannot_hold).await.unwrap();
+    let task = a_task();
+
+    let ended = stack.result(&stack.begin(&task).await).await;
+
+    let Err(Error::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
+    assert_eq!(failure.kind, FailureKind::Ambiguous);
+    assert!(failure.message.contains("could not hold"), "{}", failure.message);
+    assert_eq!(stack.outcome(&task).await.images_billed, 1 + 5 * 2);
+}
