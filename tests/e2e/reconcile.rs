@@ -401,7 +401,7 @@ async fn a_row_of_a_task_that_was_started_again_is_not_closed() {
     };
     assert!(rows::is_unchanged(&stack.database, &row).await.unwrap());
     // As `prepare` does.
-    database::tasks::begin(&stack.database, &given.0, 2).await.unwrap();
+    database::tasks::begin(&stack.database, &given.0, 2, None).await.unwrap();
 
     assert!(!rows::is_unchanged(&stack.database, &row).await.unwrap());
     assert!(!rows::close(&stack.database, &row, &nothing, None).await.unwrap());
