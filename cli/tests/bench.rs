@@ -79,7 +79,7 @@ fn bad_flags_are_told_before_anything_starts() {
         (&["s4"][..], 2, "s4"),
         (&["queue"], 2, "queue needs the number of tasks"),
         (&["s1", "10"], 2, "for `queue` and `flood` alone"),
-        (&["s1", "--plan", "free"], 2, "--plan is for `single`, `queue` and `flood`"),
+        (&["s1", "--plan", "free"], 2, "--plan is for `single`, `queue`, `flood` and `crowd`"),
         (&["s1", "--kept-by", "semaphore-row"], 2, "--limit"),
         (&["single", "--plan", "gold"], 2, "use one of free, pro, start"),
         (&["s1", "--speed", "0"], 2, "use 0.01 to 1000"),
