@@ -70,7 +70,12 @@ async fn a_page_of_a_gateway_holds_no_capacity() {
 #[tokio::test]
 async fn idle_workers_of_another_route_leave_the_limit_to_work() {
     let stack = stack(50, 12).await;
-    let other = [("DARKROOM_PROVIDER__ROUTE", "other"), ("DARKROOM_PROVIDER__KEY_NAME", "default")];
+    let other = [
+        ("DARKROOM_PROVIDER__ROUTE", "other"),
+        ("DARKROOM_PROVIDER__KEY_NAME", "default"),
+        // `prepare` gives a task the route of its worker.
+        ("DARKROOM_WORKER__ROLES", "generate"),
+    ];
     let _idle: Vec<Child> = (0..3).map(|_| spawn(&stack, &other)).collect();
     stack.wait_for_row("SELECT count(*) = 3 AND sum(granted) = 12 FROM leases").await;
     stack.provider.hold();

@@ -90,7 +90,8 @@ BEGIN
            max(l.place) FILTER (WHERE l.lease_id = p_own.lease_id)
       INTO demands, keeps, place
       FROM (SELECT l.lease_id, l.keeps, demand(l, others) AS demand,
-                   row_number() OVER (ORDER BY l.keeps > 0, l.starving_since, l.lease_id) AS place
+                   -- Who has calls keeps them: a poll whose share has gone takes work that has to be queued again.
+                   row_number() OVER (ORDER BY l.keeps > 0, l.granted = 0, l.starving_since, l.lease_id) AS place
               FROM unnest(p_all) AS l) AS l;
     RETURN fair_share(p_free, demands, keeps, place);
 END $$;

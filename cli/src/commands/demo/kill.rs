@@ -6,6 +6,7 @@ use activities::storage::Storage;
 use anyhow::Context;
 use sandbox::process::Guarded;
 use sandbox::{Meter, Stack};
+use workflows::types::Stage;
 
 use super::run::{Begun, config};
 use super::running;
@@ -40,6 +41,7 @@ pub(super) async fn kill(
     let batches = tasks * begun.batches;
     let let_through = tasks + a_third(batches);
     let in_flight = slots.min(tasks + batches - let_through);
+    all_wait_for_their_retouching(begun).await;
     (0..let_through).for_each(|_| stack.provider.release_one());
     the_middle(stack, begun, let_through, in_flight).await?;
 
@@ -58,6 +60,19 @@ pub(super) async fn kill(
         meter.in_flight
     ));
     Ok(Kill { pid: dead.pid(), after, at_ms, meter, images_stored })
+}
+
+/// Returns when each task is prepared. Calls are served in the order of arrival: a task that came later could not begin its retouching while the
+/// others' batches are held.
+async fn all_wait_for_their_retouching(begun: &Begun) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        ticks.tick().await;
+        let looks = begun.look().await;
+        if looks.iter().all(|look| look.as_ref().is_some_and(|look| look.stage != Stage::Prepare)) {
+            return;
+        }
+    }
 }
 
 /// A third of the batches, but at least one of several.
