@@ -139,7 +139,7 @@ async fn migrate_goes_down_and_up() {
     let stack = Stack::with().without_worker().start().await;
     assert_eq!(darkroom(&stack, &["migrate", "status"], "").await.1, "");
     assert_eq!(darkroom(&stack, &["migrate", "down"], "").await.0, 0);
-    assert_eq!(darkroom(&stack, &["migrate", "status"], "").await.1, "m0003_paid_calls\n");
+    assert_eq!(darkroom(&stack, &["migrate", "status"], "").await.1, "m0004_lanes\n");
     let (code, stdout, _) = darkroom(&stack, &["check"], "").await;
     assert!(code == 1 && stdout.contains("darkroom migrate up"), "{stdout}");
     assert_eq!(darkroom(&stack, &["migrate", "up"], "").await.0, 0);
