@@ -179,13 +179,15 @@ impl<'a> Picture<'a> {
                 }
             }
             Source::Whole(decoder) => {
-                let colour = match decoder.color_type() {
-                    ColorType::L8 => Colour::Grey,
-                    ColorType::La8 => Colour::GreyAlpha,
-                    ColorType::Rgb8 => Colour::Rgb,
-                    ColorType::Rgba8 => Colour::Rgba,
-                    other => return Err(Error::Broken(format!("its pixels are {other:?}"))),
-                };
+                let colours = [
+                    (ColorType::L8, Colour::Grey),
+                    (ColorType::La8, Colour::GreyAlpha),
+                    (ColorType::Rgb8, Colour::Rgb),
+                    (ColorType::Rgba8, Colour::Rgba),
+                ];
+                let found = decoder.color_type();
+                let colour = colours.into_iter().find(|(kind, _)| *kind == found).map(|(_, colour)| colour);
+                let colour = colour.ok_or_else(|| Error::Broken(format!("its pixels are {found:?}")))?;
                 let mut pixels = vec![0; decoder.total_bytes() as usize];
                 decoder.read_image_boxed(&mut pixels).map_err(broken)?;
                 pixels.chunks_exact(colour.bytes() * self.width as usize).for_each(|row| give(row, colour));

@@ -98,12 +98,12 @@ pub struct End {
 impl End {
     /// The same without what the provider said, for a database that can't hold it: what was billed stays, its result is lost.
     pub fn without_content(&self) -> Self {
-        let outcome = match &self.outcome {
-            Outcome::Done { images_billed, cost_usd, .. } => {
-                Outcome::Lost { billed: Some((*images_billed, *cost_usd)) }
-            }
-            Outcome::AccountRefused { .. } => Outcome::Failed,
-            other => other.clone(),
+        let outcome = if let Outcome::Done { images_billed, cost_usd, .. } = &self.outcome {
+            Outcome::Lost { billed: Some((*images_billed, *cost_usd)) }
+        } else if let Outcome::AccountRefused { .. } = &self.outcome {
+            Outcome::Failed
+        } else {
+            self.outcome.clone()
         };
         let said = "the database could not hold what the provider said".to_owned();
         let kind = self.failure.as_ref().map_or("Malformed", |(kind, _)| kind);

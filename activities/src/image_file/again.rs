@@ -29,7 +29,7 @@ pub(super) fn look(content_type: ContentType, bytes: &[u8]) -> Option<Whole<'_>>
             return Some(Whole { width, height, bytes: bytes.into() });
         }
         ContentType::Png => png_checksums_match(bytes).then_some(())?,
-        ContentType::Webp => drop(webp_chunks::pixels(bytes)?),
+        ContentType::Webp => webp_chunks::pixels(bytes).map(|_| ())?,
     }
     // Both decoders fail where data is missing.
     let picture = Picture::open(bytes, content_type).ok()?;

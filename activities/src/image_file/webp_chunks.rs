@@ -55,10 +55,16 @@ pub(crate) fn rebuilt(bytes: &[u8]) -> Option<Vec<u8>> {
         let is_transparent = transparency.is_some() || &kind == b"VP8L";
         *flags = there | if is_transparent { *flags & TRANSPARENCY } else { 0 };
         add(b"VP8X", &header);
-        profile.map(|data| add(b"ICCP", &bytes[data]));
-        transparency.map(|data| add(b"ALPH", &bytes[data]));
+        if let Some(data) = profile {
+            add(b"ICCP", &bytes[data]);
+        }
+        if let Some(data) = transparency {
+            add(b"ALPH", &bytes[data]);
+        }
         add(&kind, &bytes[pixels]);
-        exif.map(|data| add(b"EXIF", &bytes[data]));
+        if let Some(data) = exif {
+            add(b"EXIF", &bytes[data]);
+        }
     } else {
         add(&kind, &bytes[pixels]);
     }

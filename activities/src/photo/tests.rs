@@ -177,7 +177,7 @@ fn peak_memory() {
     let bytes = std::fs::read(std::env::var_os("PHOTO").unwrap()).unwrap();
     let before = peak();
     check(&bytes).unwrap();
-    println!("PEAK {before} {}", peak());
+    eprintln!("PEAK {before} {}", peak());
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn decoding_takes_the_memory_that_it_states() {
             .output()
             .unwrap();
 
-        let output = String::from_utf8(ran.stdout).unwrap();
+        let output = String::from_utf8(ran.stderr).unwrap();
         let line = output.lines().find_map(|line| line.split_once("PEAK ")).unwrap().1;
         let (before, after) = line.split_once(' ').unwrap();
         let took_kb = after.parse::<u64>().unwrap() - before.parse::<u64>().unwrap();

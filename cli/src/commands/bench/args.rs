@@ -161,11 +161,14 @@ impl Args {
         let config = worker::Config::read(None, [])?;
         let plans = &config.plans;
         let plan = self.plan.clone().unwrap_or_else(|| {
-            match self.scenario {
-                Load::Flood => "start",
-                Load::Crowd => "free",
-                _ => "pro",
-            }
+            let is = |load| matches!(&self.scenario, scenario if *scenario == load);
+            (if is(Load::Flood) {
+                "start"
+            } else if is(Load::Crowd) {
+                "free"
+            } else {
+                "pro"
+            })
             .into()
         });
         if !plans.contains_key(&plan) {
