@@ -274,8 +274,9 @@ async fn an_answer_of_which_nothing_can_be_read_is_unreadable_and_not_short() {
     let failure = fails(&stack, &task).await;
 
     assert!(failure.message.contains("none of 2 entries holds an image"), "{}", failure.message);
-    assert_eq!(stack.outcome(&task).await, failed(2, 1 + 3 * 2));
-    assert_eq!(asked(&stack, PROMPT), [2, 2, 2]);
+    let expected = Outcome { missing: vec![(MissingReason::Ambiguous, 2)], ..failed(2, 1 + 5 * 2) };
+    assert_eq!(stack.outcome(&task).await, expected);
+    assert_eq!(asked(&stack, PROMPT), [2; 5]);
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Photos by URL: fetched safely, or not at all.
 
 use prost::Message;
+use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use tests::{Stack, a_task, portrait};
 use workflows::failure::FailureKind;
 
@@ -90,10 +92,15 @@ async fn secrets_stay_out_of_the_history() {
     let secrets =
         [stack.provider.settings().api_key, stack.store.secret_key().to_owned(), "topsecret".into()];
     for task in [&task, &broken] {
-        // The first event is the input, and the fifth hands it to `prepare`: both are the caller's own.
+        // The first event is the input, the fifth hands it to `prepare`, and another to `insert`: the caller's own, each time.
         let history = stack.history(task).await;
         assert!(history.len() > 6);
-        for event in history.iter().filter(|event| ![1, 5].contains(&event.event_id)) {
+        let is_handed_on = |event: &HistoryEvent| {
+            [1, 5].contains(&event.event_id)
+                || matches!(&event.attributes, Some(Attributes::ActivityTaskScheduledEventAttributes(scheduled))
+                            if scheduled.activity_id == "insert")
+        };
+        for event in history.iter().filter(|event| !is_handed_on(event)) {
             let bytes = event.encode_to_vec();
             for secret in &secrets {
                 let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
