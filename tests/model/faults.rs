@@ -23,7 +23,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "calls that may run on after their worker's death use no capacity",
         shows_as: "I5",
-        seed: 1,
+        seed: 4,
         function: "calls_without_a_lease",
         right: "IF begun IS NULL THEN",
         wrong: "IF true THEN",
@@ -33,8 +33,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         shows_as: "I5",
         seed: 0,
         function: "grant_lease",
-        right: "SET granted = greatest(target, p_holds)",
-        wrong: "SET granted = target",
+        right: "own.granted := greatest(target, p.holds)",
+        wrong: "own.granted := target",
     },
     Fault {
         what: "a limit that was lowered is heard of at the next renewal only",
@@ -121,7 +121,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         shows_as: "I5",
         seed: 5,
         function: "grant_lease",
-        right: "p_renewal <= own.renewal",
+        right: "p.renewal <= own.renewal",
         wrong: "false",
     },
     Fault {
@@ -169,12 +169,29 @@ pub(crate) const FAULTS: &[Fault] = &[
         shows_as: "I5: workers",
         seed: 0,
         function: "grant_lease",
-        right: "l.lease_id = p_lease AND l.worker = p_worker",
-        wrong: "l.lease_id = p_lease",
+        right: "l.lease_id = p.lease_id AND l.worker = p.worker",
+        wrong: "l.lease_id = p.lease_id",
     },
 ];
 
+/// Faults for which no seed is known that finds them within half a minute: looked for where `FAULT` names them.
+const SLOW: [&str; 9] = [
+    "a refusal holds nobody back",
+    "a call that was not answered is taken for ended",
+    "a call begins under a lease that is over",
+    "a minute has half a minute",
+    "a renewal that arrives late counts",
+    "an orphaned call uses capacity until its timeout",
+    "calls that may have been billed are not counted",
+    "a call is ended by a number that a failover gave to another",
+    "a lease is known by a number that a failover gave to another worker",
+];
+
 impl Fault {
+    pub(crate) fn is_slow(&self) -> bool {
+        SLOW.contains(&self.what)
+    }
+
     pub(crate) async fn plant(&self, db: &DatabaseConnection) -> Planted {
         let definition = Statement::from_string(
             db.get_database_backend(),
