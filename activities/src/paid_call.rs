@@ -227,7 +227,7 @@ async fn begin(
         // Then no slot is given either.
         match &verdict {
             Verdict::Wait(wait, _) => limiter.close(*wait),
-            Verdict::Rate(wait, _) => limiter.close_for_rate(*wait),
+            Verdict::Rate(wait, _) => limiter.close_for_rate(*wait, permit),
             Verdict::Go
             | Verdict::Done(_)
             | Verdict::Join(_)

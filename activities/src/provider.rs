@@ -28,7 +28,7 @@ use crate::fingerprint::hex;
 pub use check::{CheckFailed, Checked};
 pub use error::Error;
 pub use http::Provider;
-pub use words::{Kinds, Words};
+pub use words::{Kinds, Overloaded, Words};
 
 /// Section `[provider]` of the configuration: one account at one provider.
 #[derive(Debug, Clone, Deserialize)]
@@ -50,6 +50,8 @@ pub struct Settings {
     pub answer: Option<AnswerFormat>,
     /// Images one call may be asked for; the preset's if not set.
     pub images_per_call: Option<u32>,
+    /// What overload means; the preset's if not set.
+    pub overloaded: Option<Overloaded>,
     /// Name of the account, in the ledger and the limits; empty: the route's.
     pub key_name: String,
     /// Header that carries an idempotency key; empty: none.
@@ -130,6 +132,15 @@ impl Settings {
         self.answer.unwrap_or(match self.preset {
             Preset::Openai => AnswerFormat::B64Json,
             Preset::Aggregator => AnswerFormat::Url,
+        })
+    }
+
+    /// What overload means.
+    pub fn overloaded(&self) -> Overloaded {
+        self.overloaded.unwrap_or(match self.preset {
+            // It asks for fewer calls a minute then, for a quarter of an hour.
+            Preset::Openai => Overloaded::Throttled,
+            Preset::Aggregator => Overloaded::Unavailable,
         })
     }
 

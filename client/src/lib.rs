@@ -11,6 +11,7 @@
 //! ```
 
 mod error;
+mod pending;
 mod retry;
 mod schedule;
 mod settings;
@@ -41,6 +42,7 @@ use workflows::{Checked, keys, options, task_queue};
 use trace::Trace;
 
 pub use error::Error;
+pub use pending::{Pending, PendingState};
 pub use settings::Settings;
 pub use workflows::{failure, types};
 
@@ -245,6 +247,13 @@ impl Task {
     /// Whether its workflow is closed.
     pub async fn is_closed(&self) -> Result<bool, Error> {
         Ok(self.status().await? != WorkflowExecutionStatus::Running)
+    }
+
+    /// What its workflow waits for; nothing where it is closed or not known.
+    pub async fn pending(&self) -> Result<Vec<Pending>, Error> {
+        let description = self.handle.describe(Default::default()).await;
+        let description = description.map_err(|error| Error::of_interaction(&self.task_id, error))?;
+        Ok(description.raw_description.pending_activities.into_iter().map(Pending::from).collect())
     }
 
     /// When its workflow was closed; `None` while it is open.

@@ -79,8 +79,9 @@ pub async fn limits(db: &DatabaseConnection) -> Result<Vec<Value>, Error> {
                       greatest(0, ceil(extract(epoch FROM key.throttled_until - darkroom_now()) * 1000))::bigint AS throttled_ms,
                       key.failing, key.refused, key.orphan_ms,
                       calls_without_a_lease(key) AS orphans,
-                      (SELECT count(*) FROM calls c WHERE c.provider_key = key.provider_key AND c.state IN ('open', 'ambiguous')
-                          AND c.runs_until > darkroom_now()) AS in_flight,
+                      calls_without_a_lease(key) +
+                      (SELECT count(*) FROM calls c JOIN leases l USING (lease_id) WHERE c.provider_key = key.provider_key
+                          AND c.state = 'open' AND c.runs_until > darkroom_now() AND l.ended_at IS NULL) AS in_flight,
                       (SELECT coalesce(sum(l.granted), 0) FROM leases l
                         WHERE l.provider_key = key.provider_key AND l.ended_at IS NULL) AS granted,
                       (SELECT count(*) FROM calls c WHERE c.provider_key = key.provider_key AND c.state <> 'unsent'
@@ -89,7 +90,8 @@ pub async fn limits(db: &DatabaseConnection) -> Result<Vec<Value>, Error> {
                           AND c.state <> 'unsent' AND c.begun_at > darkroom_now() - interval '1 minute') AS images_last_minute,
                       (SELECT json_build_object('at', m.at, 'calls_at_once', m.calls_at_once, 'why', m.why) FROM limit_changes m
                         WHERE m.provider_key = key.provider_key ORDER BY m.at DESC LIMIT 1) AS last_change,
-                      (SELECT count(*) FROM leases l WHERE l.provider_key = key.provider_key AND is_living(l)) AS workers
+                      (SELECT count(*) FROM leases l WHERE l.provider_key = key.provider_key AND is_living(l) AND NOT l.cut_off) AS workers,
+                      (SELECT count(*) FROM leases l WHERE l.provider_key = key.provider_key AND is_living(l) AND l.cut_off) AS cut_off
                  FROM provider_keys key ORDER BY 1";
     rows(db, sql, Vec::new()).await
 }
@@ -131,6 +133,8 @@ pub struct RunningTask {
     pub answered: u32,
     /// Calls in flight.
     pub in_flight: u32,
+    /// Calls whose worker is gone, which no other has taken over yet.
+    pub left_behind: u32,
     /// Calls that failed and are tried again.
     pub failed: u32,
     /// What the last of these failed with.
@@ -145,34 +149,49 @@ pub async fn running(db: &DatabaseConnection) -> Result<Vec<RunningTask>, Error>
                                        THEN jsonb_array_length(task.input->'prompts') ELSE 1 END) AS prompts,
                       greatest(0, extract(epoch FROM darkroom_now() - coalesce(call.has_reference_at, task.created_at)) * 1000)::bigint
                           AS waits_ms,
-                      call.has_reference_at IS NOT NULL AS has_reference, call.answered, call.in_flight, call.failed, call.failure
+                      call.has_reference_at IS NOT NULL AS has_reference, call.answered, call.in_flight, call.left_behind, call.failed, call.failure
                  FROM tasks task,
               LATERAL (SELECT max(last.ended_at) FILTER (WHERE last.name = 'beautify' AND last.state IN ('done', 'rejected'))
                                   AS has_reference_at,
                               count(DISTINCT split_part(last.name, '.', 1))
                                   FILTER (WHERE last.name NOT LIKE 'beautify%' AND last.state IN ('done', 'rejected')) AS answered,
-                              count(*) FILTER (WHERE last.state = 'open') AS in_flight,
+                              count(*) FILTER (WHERE last.state = 'open' AND last.has_worker) AS in_flight,
+                              count(*) FILTER (WHERE last.state = 'open' AND NOT last.has_worker) AS left_behind,
                               count(*) FILTER (WHERE last.state IN ('failed', 'ambiguous', 'lost')) AS failed,
                               (array_agg(last.failure_kind || ': ' || last.message ORDER BY last.call_id DESC)
                                   FILTER (WHERE last.state IN ('failed', 'ambiguous', 'lost')))[1] AS failure
-                         FROM (SELECT DISTINCT ON (name) * FROM calls WHERE calls.task_id = task.task_id AND state <> 'unsent'
+                         FROM (SELECT DISTINCT ON (name) calls.*, coalesce(is_living(l), false) AS has_worker
+                                 FROM calls LEFT JOIN leases l USING (lease_id)
+                                WHERE calls.task_id = task.task_id AND state <> 'unsent'
                                 ORDER BY name, state IN ('done', 'rejected') DESC, call_id DESC) AS last) AS call
                 WHERE task.state = 'running' ORDER BY task.created_at, task.task_id";
     rows(db, sql, Vec::new()).await?.into_iter().map(readable).collect()
 }
 
-/// What a key's calls have taken of late.
-#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Deserialize)]
+/// What a key's calls take, and what is in flight.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
 pub struct Pace {
     /// Mean duration of the last 100 calls that were answered.
     pub mean_ms: Option<f64>,
+    /// Of each call in flight: since when.
+    pub in_flight_ms: Vec<f64>,
+    /// Of each call that nobody waits for any more: how much longer it uses capacity.
+    pub orphans_ms: Vec<f64>,
 }
 
-/// What the key's calls have taken of late.
+/// What a key's calls take, and what is in flight.
 pub async fn pace(db: &DatabaseConnection, provider_key: &str) -> Result<Pace, Error> {
-    let sql = "SELECT avg(ms)::float8 AS mean_ms
-                 FROM (SELECT extract(epoch FROM ended_at - begun_at) * 1000 AS ms FROM calls
-                        WHERE provider_key = $1 AND state = 'done' ORDER BY begun_at DESC LIMIT 100) AS recent";
+    let sql = "SELECT (SELECT avg(ms)::float8
+                         FROM (SELECT extract(epoch FROM ended_at - begun_at) * 1000 AS ms FROM calls
+                                WHERE provider_key = $1 AND state = 'done' ORDER BY begun_at DESC LIMIT 100) AS recent) AS mean_ms,
+                      coalesce(array_agg(extract(epoch FROM t - begun_at) * 1000) FILTER (WHERE NOT is_orphan), '{}') AS in_flight_ms,
+                      coalesce(array_agg(extract(epoch FROM orphan_until - t) * 1000) FILTER (WHERE is_orphan AND orphan_until > t), '{}')
+                          AS orphans_ms
+                 FROM (SELECT c.begun_at, c.state = 'ambiguous' OR l.lease_id IS NULL AS is_orphan,
+                              least(c.runs_until, c.begun_at + orphan_span(key)) AS orphan_until, darkroom_now() AS t
+                         FROM calls c JOIN provider_keys key USING (provider_key)
+                         LEFT JOIN leases l ON l.lease_id = c.lease_id AND l.ended_at IS NULL
+                        WHERE c.provider_key = $1 AND c.state IN ('open', 'ambiguous') AND c.runs_until > darkroom_now()) AS call";
     let found = rows(db, sql, vec![provider_key.into()]).await?;
     found.into_iter().next().map_or(Ok(Pace::default()), readable)
 }

@@ -107,9 +107,9 @@ impl Limiter {
         self.capacity().close(std::time::Instant::now(), wait);
     }
 
-    /// No call begins for so long: a minute has as many as it may.
-    pub fn close_for_rate(&self, wait: Duration) {
-        self.capacity().close_for_rate(std::time::Instant::now(), wait);
+    /// No call begins for so long: a minute has as many as it may, by the limits under which the permit was given.
+    pub fn close_for_rate(&self, wait: Duration, permit: Permit) {
+        self.capacity().close_for_rate(std::time::Instant::now(), wait, permit);
     }
 
     /// Temporal can't be reached, or can again: without it no work comes, and the worker's share is others'.

@@ -2,13 +2,15 @@
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 
+use crate::steps::{ABSENT, EVERYDAY, FAILOVERS, IN_VAIN, Mood, RATED, REFUSED};
+
 /// A mistake in one of the statements.
 pub(crate) struct Fault {
     pub(crate) what: &'static str,
     /// Of the violation that shows it.
     pub(crate) shows_as: &'static str,
-    /// One that finds it soon; others are tried after it.
-    pub(crate) seed: u64,
+    /// Where it shows soon.
+    pub(crate) moods: [Mood; 1],
     function: &'static str,
     right: &'static str,
     wrong: &'static str,
@@ -23,7 +25,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "calls that may run on after their worker's death use no capacity",
         shows_as: "I5",
-        seed: 4,
+        moods: [IN_VAIN],
         function: "calls_without_a_lease",
         right: "IF begun IS NULL THEN",
         wrong: "IF true THEN",
@@ -31,7 +33,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a share is taken away before its worker has heard of it",
         shows_as: "I5",
-        seed: 0,
+        moods: [EVERYDAY],
         function: "grant_lease",
         right: "own.granted := greatest(target, p.holds)",
         wrong: "own.granted := target",
@@ -39,7 +41,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a limit that was lowered is heard of at the next renewal only",
         shows_as: "I5",
-        seed: 0,
+        moods: [EVERYDAY],
         function: "verdict_of_key",
         right: "OR key.version <> p.version",
         wrong: "",
@@ -47,7 +49,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call that runs is made again",
         shows_as: "I4",
-        seed: 0,
+        moods: [IN_VAIN],
         function: "verdict_of_call",
         right: "l.lease_id = last.lease_id AND is_living(l)",
         wrong: "l.lease_id = last.lease_id AND false",
@@ -55,7 +57,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a pause holds nobody back",
         shows_as: "a call began while the key was paused",
-        seed: 0,
+        moods: [EVERYDAY],
         function: "verdict_of_key",
         right: "IF key.paused THEN",
         wrong: "IF false THEN",
@@ -63,7 +65,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call that is done is made again",
         shows_as: "I4",
-        seed: 0,
+        moods: [EVERYDAY],
         function: "verdict_of_call",
         right: "IF last.state IN ('done', 'rejected') AND last.result IS NOT NULL THEN",
         wrong: "IF false THEN",
@@ -71,7 +73,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a refusal holds nobody back",
         shows_as: "I7",
-        seed: 5,
+        moods: [REFUSED],
         function: "verdict_of_key",
         right: "IF key.throttled_until > t THEN",
         wrong: "IF false THEN",
@@ -79,7 +81,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "what the provider said of one call, its next attempt doesn't know",
         shows_as: "I7: call",
-        seed: 0,
+        moods: [REFUSED],
         function: "verdict_of_key",
         right: "last.ended_at + last.wait_ms * interval '1 ms' > t",
         wrong: "false",
@@ -87,7 +89,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call that was not answered is taken for ended",
         shows_as: "I5",
-        seed: 6,
+        moods: [IN_VAIN],
         function: "end_call",
         right: "CASE WHEN e.may_run THEN c.runs_until",
         wrong: "CASE WHEN false THEN c.runs_until",
@@ -95,7 +97,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a loss is not recorded",
         shows_as: "I4",
-        seed: 0,
+        moods: [IN_VAIN],
         function: "note_losses",
         right: "c.state = 'ambiguous' AND c.idempotency_key IS NULL",
         wrong: "false",
@@ -103,7 +105,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call begins under a lease that is over",
         shows_as: "I5",
-        seed: 0,
+        moods: [ABSENT],
         function: "verdict_of_key",
         right: "lease.ended_at IS NOT NULL OR lease.expires_at <= t",
         wrong: "false",
@@ -111,7 +113,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a minute has half a minute",
         shows_as: "I6",
-        seed: 1,
+        moods: [RATED],
         function: "rate_wait_ms",
         right: "begun_at > t - interval '61 s'",
         wrong: "begun_at > t - interval '31 s'",
@@ -119,7 +121,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a renewal that arrives late counts",
         shows_as: "I5",
-        seed: 5,
+        moods: [ABSENT],
         function: "grant_lease",
         right: "p.renewal <= own.renewal",
         wrong: "false",
@@ -127,7 +129,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "an orphaned call uses capacity until its timeout",
         shows_as: "I8",
-        seed: 0,
+        moods: [IN_VAIN],
         function: "orphan_span",
         right: "2 * max(last.ended_at - last.begun_at)",
         wrong: "interval '1 h'",
@@ -135,7 +137,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a result is given to whoever asks under the same name",
         shows_as: "I19",
-        seed: 0,
+        moods: [EVERYDAY],
         function: "deciding_call",
         right: "AND c.fingerprint = p.fingerprint",
         wrong: "",
@@ -143,7 +145,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "calls that may have been billed are not counted",
         shows_as: "I18",
-        seed: 0,
+        moods: [IN_VAIN],
         function: "verdict_of_call",
         right: "billed >= p.max_billed_failures",
         wrong: "false",
@@ -151,7 +153,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call whose row a failover took is not recorded",
         shows_as: "I4",
-        seed: 0,
+        moods: [FAILOVERS],
         function: "end_call",
         right: "call := call_made_again(p, e, t);",
         wrong: "RETURN NULL;",
@@ -159,7 +161,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call is ended by a number that a failover gave to another",
         shows_as: "I4",
-        seed: 0,
+        moods: [FAILOVERS],
         function: "end_call",
         right: "WHERE c.token = p.token",
         wrong: "WHERE c.name = p.name",
@@ -167,24 +169,51 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a lease is known by a number that a failover gave to another worker",
         shows_as: "I5: workers",
-        seed: 0,
+        moods: [FAILOVERS],
         function: "grant_lease",
         right: "l.lease_id = p.lease_id AND l.worker = p.worker",
         wrong: "l.lease_id = p.lease_id",
     },
+    Fault {
+        what: "a refusal cuts a limit under which its call didn't begin",
+        shows_as: "the limit is cut for call",
+        moods: [REFUSED],
+        function: "cut_limit",
+        right: "AND p_generation = key.generation",
+        wrong: "",
+    },
+    Fault {
+        what: "a raise is no change of the limit",
+        shows_as: "the limit is cut for call",
+        moods: [REFUSED],
+        function: "raise_limit",
+        right: "generation = key.generation + 1",
+        wrong: "generation = key.generation",
+    },
+    Fault {
+        what: "a worker that can't reach Temporal keeps its share",
+        shows_as: "I21",
+        moods: [ABSENT],
+        function: "renewed",
+        right: "CASE WHEN p.cut_off THEN p.calls ELSE p.wanted END",
+        wrong: "p.wanted",
+    },
+    Fault {
+        what: "a worker without work keeps its last poll from one that has some",
+        shows_as: "I21",
+        moods: [EVERYDAY],
+        function: "demand",
+        right: "others.starving AND l.starving_since IS NULL",
+        wrong: "false",
+    },
 ];
 
-/// Faults for which no seed is known that finds them within half a minute: looked for where `FAULT` names them.
-const SLOW: [&str; 9] = [
-    "a refusal holds nobody back",
-    "a call that was not answered is taken for ended",
+/// Faults that no seed was seen to show within half a minute: looked for where `FAULT` names them.
+const SLOW: [&str; 4] = [
     "a call begins under a lease that is over",
     "a minute has half a minute",
     "a renewal that arrives late counts",
-    "an orphaned call uses capacity until its timeout",
-    "calls that may have been billed are not counted",
-    "a call is ended by a number that a failover gave to another",
-    "a lease is known by a number that a failover gave to another worker",
+    "a raise is no change of the limit",
 ];
 
 impl Fault {

@@ -3,16 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod faults;
+mod steps;
 mod world;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
+use steps::{Case, MOODS, Mood};
 use tests::Stack;
-use world::{Step, World};
-
-/// Steps of a case, before everything is let come to its end.
-const STEPS: usize = 400;
+use world::World;
 
 /// The statements, on a clock of the model's own.
 const CLOCK: &str = "
@@ -42,8 +41,14 @@ impl Model {
         Self { runtime, database, stack }
     }
 
-    /// Runs so many random cases; what went wrong first, with the steps that lead to it.
-    fn check(&self, seed: u64, cases: u32, shrinks: u32) -> Result<(), (String, Vec<Step>)> {
+    /// Runs so many random cases; what went wrong first, with the case that leads to it.
+    fn check(
+        &self,
+        moods: &'static [Mood],
+        seed: u64,
+        cases: u32,
+        shrinks: u32,
+    ) -> Result<(), (String, Case)> {
         let config = Config {
             cases,
             rng_seed: RngSeed::Fixed(seed),
@@ -52,17 +57,16 @@ impl Model {
             failure_persistence: None,
             ..Config::default()
         };
-        let steps = world::steps(STEPS);
-        let case = |steps: Vec<Step>| {
+        let run = |case: Case| {
             let ran = self.runtime.block_on(async {
-                let mut world = World::new(&self.database).await;
-                world.run(&steps).await
+                let mut world = World::new(&self.database, case.names).await;
+                world.run(&case).await
             });
             ran.map_err(TestCaseError::fail)
         };
-        match TestRunner::new(config).run(&steps, case) {
+        match TestRunner::new(config).run(&steps::case(moods), run) {
             Ok(()) => Ok(()),
-            Err(TestError::Fail(why, steps)) => Err((why.to_string(), steps)),
+            Err(TestError::Fail(why, case)) => Err((why.to_string(), case)),
             Err(TestError::Abort(why)) => panic!("{why}"),
         }
     }
@@ -74,11 +78,12 @@ fn whatever_happens_in_whatever_order_the_limits_hold_and_the_ledger_is_the_bill
     let cases = std::env::var("CASES").map_or(40, |cases| cases.parse().unwrap());
     eprintln!("SEED={seed} CASES={cases}");
 
-    let checked = Model::start().check(seed, cases, 2_000);
+    let checked = Model::start().check(&MOODS, seed, cases, 2_000);
 
-    if let Err((why, steps)) = checked {
-        let steps: Vec<String> = steps.iter().map(|step| format!("{step:?}")).collect();
-        panic!("{why}\nafter these steps (seed {seed}):\n{}", steps.join("\n"));
+    if let Err((why, case)) = checked {
+        let steps: Vec<String> = case.steps.iter().map(|step| format!("{step:?}")).collect();
+        let (names, end) = (case.names, case.end);
+        panic!("{why}\nof {names} calls, {end:?}, after these steps (seed {seed}):\n{}", steps.join("\n"));
     }
 }
 
@@ -90,16 +95,16 @@ fn each_planted_fault_is_found() {
     let is_asked_for =
         |fault: &&faults::Fault| if only.is_empty() { !fault.is_slow() } else { fault.what.contains(&only) };
     for fault in faults::FAULTS.iter().filter(is_asked_for) {
+        let began = std::time::Instant::now();
         let planted = model.runtime.block_on(fault.plant(&model.database));
-        let shows = |(why, _): &(String, Vec<Step>)| why.starts_with(fault.shows_as);
-        let seeds = std::iter::once(fault.seed).chain(0..20);
-        let found =
-            seeds.into_iter().find_map(|seed| Some((seed, model.check(seed, 40, 0).err().filter(shows)?)));
+        let shows = |(why, _): &(String, Case)| why.starts_with(fault.shows_as);
+        let found = (0..10)
+            .find_map(|seed| Some((seed, model.check(&fault.moods, seed, 40, 0).err().filter(shows)?)));
         model.runtime.block_on(async { model.database.execute_unprepared(&planted.undo).await.unwrap() });
         match found {
             Some((seed, (why, _))) => {
                 let why = why.split_once(';').map_or(why.as_str(), |(why, _)| why);
-                eprintln!("{}: found with seed {seed}: {why}", fault.what);
+                eprintln!("{}: found with seed {seed} after {:?}: {why}", fault.what, began.elapsed());
             }
             None => missed.push(fault.what),
         }

@@ -6,25 +6,22 @@ use std::time::{Duration, Instant};
 use database::calls::{self, End, Intent, Outcome, Verdict};
 use database::leases::{self, Grant, Holder, Renewal};
 use limiter::{Capacity, Permit};
-use proptest::collection::vec;
-use proptest::prelude::*;
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use workflows::types::GenerateOutput;
 
+use crate::steps::{Case, Ending, Fate, LONGEST_CALL_MS, Step, WORKERS};
+
 const KEY: &str = "key";
-const WORKERS: usize = 3;
 /// Slots of each.
 const MOST: u32 = 4;
-/// Calls to be made.
-const NAMES: usize = 30;
 /// How long the provider may take, as the product is told.
 const TIMEOUT: Duration = Duration::from_secs(90);
-/// How long it does take, at most: less than what an orphan counts for, at least.
-const LONGEST_CALL_MS: u64 = 13_000;
 /// How long work may wait while nothing goes wrong any more: an orphan's 15 s, a lease's 3 s, the provider's wait of 5 s, and some.
 const LONGEST_WAIT_MS: u64 = 30_000;
 /// Calls of one name that may have been billed without a result; few, so that the count is reached.
 const MAX_BILLED_FAILURES: u32 = 2;
+/// Polls of a worker without work.
+const IDLE_POLLS: u32 = 2;
 /// As in the product.
 const SENT_WITHIN_MS: u64 = 1_000;
 /// What everything may take once nothing goes wrong any more.
@@ -49,96 +46,6 @@ const FAIL_OVER: &str = "
     UPDATE provider_keys key SET throttled_until = was.throttled_until, failing = was.failing, failing_at = was.failing_at
       FROM keys_replica was;";
 
-/// What may happen. Numbers choose among what there is.
-#[derive(Debug, Clone)]
-pub(crate) enum Step {
-    /// Time goes by.
-    Advance(u64),
-    /// Everybody who is awake goes on with everything, as on a good day.
-    Round(Fate),
-    /// A worker takes a slot, and the next call.
-    Poll(usize),
-    /// A worker's call takes its next step, as far as it can.
-    Next(usize, usize, Fate),
-    /// A worker's renewal takes its next step: sent, executed, heard.
-    Renew(usize),
-    /// A renewal is lost on its way, or its answer is; what was not executed may be executed late.
-    LoseRenewal(usize),
-    /// A lost renewal arrives after all.
-    LateRenewal(usize),
-    Pause(usize),
-    Wake(usize),
-    /// Killed, and started again.
-    Die(usize),
-    /// A worker's clock jumps ahead.
-    Jump(usize, u64),
-    /// Temporal takes an attempt for dead, and makes another.
-    Retry(usize),
-    SetLimit(Option<u32>),
-    SetRate(Option<u32>),
-    PauseKey(bool),
-    /// A call's task is started again, and now asks for something else under the same name.
-    AskOtherwise(usize),
-    /// The replica has got so far.
-    Replicate,
-    /// The database fails over to the replica: all that was committed since is gone, sequences go back.
-    FailOver,
-}
-
-/// How a call ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    Answered(u64),
-    Refused(u64),
-    Unavailable(Option<u64>),
-    /// Its connection breaks while the provider works on.
-    Unknown(u64),
-    /// Its answer breaks off.
-    Cut(u64),
-}
-
-/// What may happen in a case. A failover excuses much for a while, so one case in four has any.
-pub(crate) fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
-    let with_failovers = proptest::bool::weighted(0.25);
-    (with_failovers, vec(step(), 1..most)).prop_map(|(with_failovers, mut steps)| {
-        steps.retain(|step| with_failovers || !matches!(step, Step::FailOver));
-        steps
-    })
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let worker = 0..WORKERS;
-    let fate = prop_oneof![
-        6 => (100..LONGEST_CALL_MS).prop_map(Fate::Answered),
-        1 => (100..5_000u64).prop_map(Fate::Refused),
-        1 => proptest::option::of(1_000..20_000u64).prop_map(Fate::Unavailable),
-        1 => (100..LONGEST_CALL_MS).prop_map(Fate::Unknown),
-        1 => (100..LONGEST_CALL_MS).prop_map(Fate::Cut),
-    ]
-    .boxed();
-    prop_oneof![
-        10 => (1..1_500u64).prop_map(Step::Advance),
-        2 => (5_000..35_000u64).prop_map(Step::Advance),
-        6 => fate.clone().prop_map(Step::Round),
-        8 => worker.clone().prop_map(Step::Poll),
-        30 => (worker.clone(), 0..4usize, fate).prop_map(|(worker, call, fate)| Step::Next(worker, call, fate)),
-        24 => worker.clone().prop_map(Step::Renew),
-        5 => worker.clone().prop_map(Step::LoseRenewal),
-        5 => (0..8usize).prop_map(Step::LateRenewal),
-        2 => worker.clone().prop_map(Step::Pause),
-        4 => worker.clone().prop_map(Step::Wake),
-        1 => worker.clone().prop_map(Step::Die),
-        1 => (worker, 100..5_000u64).prop_map(|(worker, ms)| Step::Jump(worker, ms)),
-        3 => (0..8usize).prop_map(Step::Retry),
-        2 => prop_oneof![1 => Just(None), 6 => (0..5u32).prop_map(Some)].prop_map(Step::SetLimit),
-        1 => prop_oneof![1 => Just(None), 3 => (2..6u32).prop_map(Some)].prop_map(Step::SetRate),
-        1 => any::<bool>().prop_map(Step::PauseKey),
-        1 => (0..NAMES).prop_map(Step::AskOtherwise),
-        1 => Just(Step::Replicate),
-        1 => Just(Step::FailOver),
-    ]
-}
-
 /// An attempt at a call, in a worker's slot.
 struct Attempt {
     name: usize,
@@ -146,6 +53,8 @@ struct Attempt {
     request: u32,
     token: String,
     stage: Stage,
+    /// Changes of the limit before it was allowed.
+    after_changes: i64,
 }
 
 enum Stage {
@@ -187,6 +96,10 @@ struct Worker {
     paused: bool,
     /// What its clock is ahead.
     ahead_ms: u64,
+    /// It can't reach Temporal.
+    cut_off: bool,
+    /// It polls where there is never any work; so many polls wait for some.
+    idle_polls: Option<u32>,
 }
 
 /// A call at the provider.
@@ -220,6 +133,8 @@ pub(crate) struct World<'a> {
     forgotten_until_ms: u64,
     /// When calls were sent.
     sends_ms: Vec<u64>,
+    /// How often people set the limit.
+    limits_set: i64,
     rate: Option<u32>,
     rate_since_ms: u64,
     /// Calls that were allowed and not sent yet: when.
@@ -232,7 +147,7 @@ pub(crate) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    pub(crate) async fn new(db: &'a DatabaseConnection) -> Self {
+    pub(crate) async fn new(db: &'a DatabaseConnection, names: usize) -> Self {
         let fresh = format!(
             "TRUNCATE calls, leases, limit_changes, provider_keys, tasks, calls_replica, leases_replica, keys_replica RESTART IDENTITY CASCADE;
              UPDATE model_clock SET now_at = '2000-01-01';
@@ -247,23 +162,24 @@ impl<'a> World<'a> {
             workers: Vec::new(),
             started: 0,
             tokens: 0,
-            queue: (0..NAMES).collect(),
-            done: vec![false; NAMES],
+            queue: (0..names).collect(),
+            done: vec![false; names],
             provider: BTreeMap::new(),
             billed: BTreeMap::new(),
             with_result: BTreeSet::new(),
             ended: BTreeSet::new(),
             vanished: BTreeMap::new(),
-            request: vec![0; NAMES],
-            allowances: vec![0; NAMES],
+            request: vec![0; names],
+            allowances: vec![0; names],
             forgotten_until_ms: 0,
             sends_ms: Vec::new(),
+            limits_set: 0,
             rate: None,
             rate_since_ms: 0,
             allowed: BTreeMap::new(),
             late: Vec::new(),
             throttled_until_ms: 0,
-            later_ms: vec![0; NAMES],
+            later_ms: vec![0; names],
             paused: false,
         };
         for _ in 0..WORKERS {
@@ -274,11 +190,11 @@ impl<'a> World<'a> {
         world
     }
 
-    pub(crate) async fn run(&mut self, steps: &[Step]) -> Result<(), String> {
-        for step in steps {
+    pub(crate) async fn run(&mut self, case: &Case) -> Result<(), String> {
+        for step in &case.steps {
             self.step(step).await?;
         }
-        self.drain().await?;
+        self.drain(&case.end).await?;
         self.is_the_bill().await
     }
 
@@ -300,6 +216,8 @@ impl<'a> World<'a> {
             attempts: Vec::new(),
             paused: false,
             ahead_ms: 0,
+            cut_off: false,
+            idle_polls: None,
         }
     }
 
@@ -343,11 +261,14 @@ impl<'a> World<'a> {
                     .flat_map(|worker| &worker.attempts)
                     .map(|attempt| attempt.name)
                     .collect();
-                if !attempts.is_empty() && self.queue.len() < NAMES * 2 {
+                if !attempts.is_empty() && self.queue.len() < self.done.len() * 2 {
                     self.queue.push_back(attempts[which % attempts.len()]);
                 }
             }
-            Step::SetLimit(limit) => self.set(&serde_json::json!({ "ceiling": limit })).await,
+            Step::SetLimit(limit) => {
+                self.set(&serde_json::json!({ "ceiling": limit })).await;
+                self.limits_set += 1;
+            }
             Step::SetRate(rate) => {
                 self.set(&serde_json::json!({ "calls_per_minute": rate })).await;
                 self.rate = rate;
@@ -357,7 +278,9 @@ impl<'a> World<'a> {
                 self.set(&serde_json::json!({ "paused": paused })).await;
                 self.paused = paused;
             }
+            Step::Reach(worker, can) => self.reach(worker, can),
             Step::AskOtherwise(name) => {
+                let name = name % self.done.len();
                 self.request[name] = 1 - self.request[name];
                 self.done[name] = false;
                 self.queue.push_back(name);
@@ -435,19 +358,24 @@ impl<'a> World<'a> {
 
     fn poll(&mut self, index: usize) {
         let now = self.clock(index);
-        if self.workers[index].paused || self.queue.is_empty() {
+        let has_work = self.has_work(index);
+        let worker = &mut self.workers[index];
+        if worker.paused || worker.cut_off || !has_work {
             return;
         }
-        let worker = &mut self.workers[index];
         worker.capacity.wait();
         if worker.capacity.take_slot(now) {
             worker.capacity.waited();
+            if let Some(polls) = &mut worker.idle_polls {
+                *polls += 1;
+                return;
+            }
             worker.capacity.worked(now);
             if let Some(name) = self.queue.pop_front() {
                 self.tokens += 1;
                 let token = format!("{}/{}", worker.holder.worker, self.tokens);
                 let request = self.request[name];
-                worker.attempts.push(Attempt { name, request, token, stage: Stage::Slot });
+                worker.attempts.push(Attempt { name, request, token, stage: Stage::Slot, after_changes: 0 });
             }
         } else {
             // It goes on waiting; here, until the next poll.
@@ -455,9 +383,20 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Does one of its pollers wait for a slot?
+    fn has_work(&self, index: usize) -> bool {
+        self.workers[index].idle_polls.map_or(!self.queue.is_empty(), |polls| polls < IDLE_POLLS)
+    }
+
+    fn reach(&mut self, index: usize, can: bool) {
+        let worker = &mut self.workers[index];
+        worker.cut_off = !can;
+        worker.capacity.set_cut_off(!can);
+    }
+
     async fn renew(&mut self, index: usize) -> Result<(), String> {
         let now = self.clock(index);
-        let has_work = !self.queue.is_empty();
+        let has_work = self.has_work(index);
         let worker = &mut self.workers[index];
         match worker.renewing.take() {
             None if worker.paused => {}
@@ -492,7 +431,8 @@ impl<'a> World<'a> {
         }
         let at = which % count;
         let paused = self.workers[index].paused;
-        let Attempt { name, request, token, stage } = self.workers[index].attempts.remove(at);
+        let Attempt { name, request, token, stage, mut after_changes } =
+            self.workers[index].attempts.remove(at);
         let (label, fingerprint, worker) =
             (name.to_string(), request.to_string(), self.workers[index].holder.worker.clone());
         let intent = Intent {
@@ -520,6 +460,7 @@ impl<'a> World<'a> {
                 if verdict == Verdict::Go {
                     self.allowed.insert(token.clone(), self.now_ms);
                     self.allowances[name] += 1;
+                    after_changes = self.limit().await.1;
                     self.may_begin(name, request).await?;
                 }
                 Stage::Decided { permit, asked_ms, verdict }
@@ -560,7 +501,7 @@ impl<'a> World<'a> {
                     }
                     Verdict::Rate(wait, _) => {
                         capacity.end(permit);
-                        capacity.close_for_rate(now, wait);
+                        capacity.close_for_rate(now, wait, permit);
                         Stage::Slot
                     }
                     Verdict::Renew | Verdict::Join(_) | Verdict::Later(..) => {
@@ -593,7 +534,14 @@ impl<'a> World<'a> {
             }
             Stage::Ending { permit, outcome } => {
                 let end = End { outcome, request_id: None, failure: None, elapsed: Duration::from_secs(1) };
+                let (limit, changes) = self.limit().await;
                 calls::end(self.db, permit.lease_id, &intent, &end).await.unwrap();
+                let is_cut = self.limit().await.0 < limit;
+                if is_cut && after_changes != changes && self.now_ms >= self.forgotten_until_ms {
+                    return Err(format!(
+                        "the limit is cut for call {name}, which began before its last change"
+                    ));
+                }
                 self.ended.insert(token.clone());
                 let capacity = &mut self.workers[index].capacity;
                 if end.outcome == (Outcome::Ambiguous { may_run: true }) {
@@ -627,7 +575,7 @@ impl<'a> World<'a> {
             capacity.leave_slot();
             capacity.put_slot();
         } else {
-            self.workers[index].attempts.insert(at, Attempt { name, request, token, stage });
+            self.workers[index].attempts.insert(at, Attempt { name, request, token, stage, after_changes });
         }
         Ok(())
     }
@@ -662,10 +610,7 @@ impl<'a> World<'a> {
         if self.now_ms < self.later_ms[name] {
             return Err(format!("I7: call {name} began before its own Retry-After was over"));
         }
-        let statement = format!("SELECT calls_at_once FROM provider_keys WHERE provider_key = '{KEY}'");
-        let row =
-            self.db.query_one_raw(Statement::from_string(self.db.get_database_backend(), statement)).await;
-        let limit: Option<i32> = row.unwrap().unwrap().try_get("", "calls_at_once").unwrap();
+        let (limit, _) = self.limit().await;
         let in_flight = self.provider.len() + self.allowed.len();
         match limit {
             Some(limit) if in_flight > limit as usize => {
@@ -673,6 +618,15 @@ impl<'a> World<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Calls at once that the key allows, and how often that was changed.
+    async fn limit(&self) -> (Option<i32>, i64) {
+        let sql = "SELECT calls_at_once, (SELECT count(*) FROM limit_changes WHERE why <> 'set') AS changes FROM provider_keys";
+        let row = self.db.query_one_raw(Statement::from_string(self.db.get_database_backend(), sql)).await;
+        let row = row.unwrap().unwrap();
+        let changes: i64 = row.try_get("", "changes").unwrap();
+        (row.try_get("", "calls_at_once").unwrap(), changes + self.limits_set)
     }
 
     /// Who has what of the limit.
@@ -730,6 +684,9 @@ impl<'a> World<'a> {
 
     async fn round(&mut self, fate: Fate) -> Result<(), String> {
         for worker in 0..WORKERS {
+            if self.workers[worker].paused {
+                continue;
+            }
             for _ in 0..3 {
                 self.renew(worker).await?;
             }
@@ -742,11 +699,20 @@ impl<'a> World<'a> {
     }
 
     /// Nothing goes wrong any more: everything gets done.
-    async fn drain(&mut self) -> Result<(), String> {
-        for step in [Step::SetLimit(Some(3)), Step::SetRate(None), Step::PauseKey(false)] {
+    async fn drain(&mut self, end: &Ending) -> Result<(), String> {
+        for step in [Step::SetLimit(Some(end.limit)), Step::SetRate(None), Step::PauseKey(false)] {
             self.step(&step).await?;
         }
-        self.workers.iter_mut().for_each(|worker| worker.paused = false);
+        for index in 0..WORKERS {
+            let is_idle = index >= WORKERS - end.idle;
+            self.workers[index].paused = false;
+            self.reach(index, !(is_idle && end.cut_off));
+            self.workers[index].idle_polls = (is_idle && !end.cut_off).then_some(0);
+            if self.workers[index].cut_off {
+                // Temporal hears no heartbeats of its attempts.
+                self.queue.extend(self.workers[index].attempts.iter().map(|attempt| attempt.name));
+            }
+        }
         let mut begun_ms = self.now_ms;
         for _ in 0..ROUNDS {
             if self.done.iter().all(|done| *done) {
@@ -758,17 +724,30 @@ impl<'a> World<'a> {
             if self.allowances.iter().sum::<u32>() > allowed || !self.provider.is_empty() {
                 begun_ms = self.now_ms;
             }
-            // Before the first call has ended, an orphan counts until its timeout: nobody knows what calls take.
-            let is_known = !self.with_result.is_empty() && self.vanished.is_empty();
-            if is_known && self.now_ms - begun_ms > LONGEST_WAIT_MS {
+            let waited_ms = self.now_ms - begun_ms;
+            if self.forgotten_until_ms == 0
+                && waited_ms > LONGEST_WAIT_MS
+                && waited_ms > self.orphan_ms().await + 15_000
+            {
                 let account = self.account().await;
+                let invariant = if end.idle > 0 { "I21" } else { "I8" };
                 return Err(format!(
-                    "I8: no call begins for {LONGEST_WAIT_MS} ms though work waits{account}"
+                    "{invariant}: no call begins for {LONGEST_WAIT_MS} ms though work waits{account}"
                 ));
             }
         }
         let open = self.done.iter().filter(|done| !**done).count();
-        Err(format!("I8: {open} calls are not made though nothing goes wrong any more"))
+        let account = self.account().await;
+        Err(format!("I8: {open} calls are not made though nothing goes wrong any more{account}"))
+    }
+
+    /// How long an orphan may count: twice what calls took, those included whose worker was away when they ended. Before the first
+    /// call has ended nobody knows.
+    async fn orphan_ms(&self) -> u64 {
+        let sql = "SELECT (2000 * max(extract(epoch FROM ended_at - begun_at)))::bigint AS ms FROM calls WHERE state = 'done'";
+        let row = self.db.query_one_raw(Statement::from_string(self.db.get_database_backend(), sql)).await;
+        let ms: Option<i64> = row.unwrap().unwrap().try_get("", "ms").unwrap();
+        ms.map_or(TIMEOUT.as_millis() as u64, |ms| ms.max(0) as u64)
     }
 
     /// Each billed call has its row, which says so or that nobody knows; and nothing else is called done.

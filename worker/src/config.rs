@@ -166,6 +166,11 @@ impl Config {
         Ok(Self { lists: lists(&all), ..config })
     }
 
+    /// Images that a call asks for at most.
+    pub fn images_a_call(&self) -> u32 {
+        self.generate.batch_size.min(self.provider.images_per_call())
+    }
+
     /// Database connections this process may open: as configured, or one for every four steps of tasks, one for every sixteen calls and two
     /// for the lease, and one to spare. What all of these ask for takes milliseconds, and each connection prepares its statements anew.
     pub fn pool_size(&self) -> u32 {

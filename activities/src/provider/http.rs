@@ -34,7 +34,8 @@ impl Provider {
             .connect_timeout(Duration::from_secs(10))
             .timeout(Duration::from_secs(settings.timeout_s))
             .build()?;
-        Ok(Self { client, settings: settings.clone() })
+        let words = settings.words.clone().with_overloaded_as(settings.overloaded());
+        Ok(Self { client, settings: Settings { words, ..settings.clone() } })
     }
 
     /// The account's settings.

@@ -756,3 +756,26 @@ fn an_operator_adds_words_and_takes_some_away() {
     assert_eq!(fewer.codes.rejected.len() + 1, words().codes.rejected.len());
     assert_eq!(words().amended_by(words()), words(), "nothing is there twice");
 }
+
+#[test]
+fn overload_is_what_the_preset_says() {
+    let answers = [
+        (529, r#"{"type":"error","error":{"type":"overloaded_error","message":"text"}}"#),
+        (529, r#"{"error":{"message":"text"}}"#),
+        (503, r#"{"error":{"message":"The engine is currently overloaded, please try again later"}}"#),
+        (503, r#"{"error":{"code":503,"message":"The model is overloaded.","status":"UNAVAILABLE"}}"#),
+    ];
+    for (overloaded, kind) in [(Overloaded::Throttled, "throttled"), (Overloaded::Unavailable, "unavailable")]
+    {
+        for (status, body) in answers {
+            let words = words().with_overloaded_as(overloaded);
+            let reply = Reply { status, wait: None, is_html: false, location: None, body: Bytes::from(body) };
+            let read = match reply.read(1, &words, BASE_URL) {
+                Err(Error::Throttled { .. }) => "throttled",
+                Err(Error::Unavailable { .. }) => "unavailable",
+                _ => "something else",
+            };
+            assert_eq!(read, kind, "{status} {body}");
+        }
+    }
+}

@@ -44,7 +44,8 @@ pub(super) fn judge(
     let message = describe(http_status, status, said);
     let retry_after = header_wait.or_else(|| said.wait());
     // Pages are full of words that mean nothing.
-    let kind = if voice == Voice::Page { None } else { words.kind(&said.codes, &said.message) };
+    let codes: Vec<String> = said.codes.iter().cloned().chain([status.to_string()]).collect();
+    let kind = if voice == Voice::Page { None } else { words.kind(&codes, &said.message) };
     let unavailable = |message| Error::Unavailable { retry_after, message };
     Some(Verdict::Failed(match (kind, status) {
         (Some(Kind::Rejected), _) => return Some(Verdict::Rejected(message)),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Words {
-    /// Compared with an error's codes, types, reasons and statuses: as a whole, in upper or lower case.
+    /// Compared with an error's codes, types, reasons and statuses, HTTP's among them: as a whole, in upper or lower case.
     pub codes: Kinds,
     /// Looked for in an error's message, in upper or lower case. Asked where no code decides, or one
     /// of `unavailable`.
@@ -24,9 +24,21 @@ pub struct Kinds {
     pub rejected: Vec<String>,
     /// Too many calls.
     pub throttled: Vec<String>,
+    /// The provider has more to do than it can: `provider.overloaded` says whether that is a limit's word or an outage's.
+    pub overloaded: Vec<String>,
     /// The provider failed; nothing was billed. Decides only where the status is neither a 429 nor a
     /// gateway's timeout.
     pub unavailable: Vec<String>,
+}
+
+/// What it means that a provider has more to do than it can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overloaded {
+    /// We call it too much: the limit is cut.
+    Throttled,
+    /// It fails, whoever calls.
+    Unavailable,
 }
 
 /// The meaning of a word.
@@ -55,17 +67,31 @@ impl Words {
         self
     }
 
+    /// These words, where overload is taken for that.
+    pub(super) fn with_overloaded_as(mut self, overloaded: Overloaded) -> Words {
+        for kinds in [&mut self.codes, &mut self.messages] {
+            let words = std::mem::take(&mut kinds.overloaded);
+            match overloaded {
+                Overloaded::Throttled => kinds.throttled.extend(words),
+                Overloaded::Unavailable => kinds.unavailable.extend(words),
+            }
+        }
+        self
+    }
+
     /// Every list, with its key below `provider.words`.
-    pub fn lists(&self) -> [(&'static str, &[String]); 8] {
+    pub fn lists(&self) -> [(&'static str, &[String]); 10] {
         let Words { codes, messages } = self;
         [
             ("codes.rejected", &codes.rejected),
             ("codes.account_refused", &codes.account_refused),
             ("codes.throttled", &codes.throttled),
+            ("codes.overloaded", &codes.overloaded),
             ("codes.unavailable", &codes.unavailable),
             ("messages.rejected", &messages.rejected),
             ("messages.account_refused", &messages.account_refused),
             ("messages.throttled", &messages.throttled),
+            ("messages.overloaded", &messages.overloaded),
             ("messages.unavailable", &messages.unavailable),
         ]
     }
@@ -83,7 +109,9 @@ impl Words {
     }
 
     fn into_lists(self) -> impl Iterator<Item = Vec<String>> {
-        let list = |kinds: Kinds| [kinds.rejected, kinds.account_refused, kinds.throttled, kinds.unavailable];
+        let list = |kinds: Kinds| {
+            [kinds.rejected, kinds.account_refused, kinds.throttled, kinds.overloaded, kinds.unavailable]
+        };
         list(self.codes).into_iter().chain(list(self.messages))
     }
 }
@@ -94,12 +122,19 @@ impl Kinds {
             (&self.account_refused, Kind::AccountRefused),
             (&self.rejected, Kind::Rejected),
             (&self.throttled, Kind::Throttled),
+            // `overloaded` is one of these by now.
             (&self.unavailable, Kind::Unavailable),
         ];
         lists.into_iter().find(|(words, _)| words.iter().any(&is_said)).map(|(_, kind)| kind)
     }
 
-    fn lists_mut(&mut self) -> [&mut Vec<String>; 4] {
-        [&mut self.rejected, &mut self.account_refused, &mut self.throttled, &mut self.unavailable]
+    fn lists_mut(&mut self) -> [&mut Vec<String>; 5] {
+        [
+            &mut self.rejected,
+            &mut self.account_refused,
+            &mut self.throttled,
+            &mut self.overloaded,
+            &mut self.unavailable,
+        ]
     }
 }

@@ -118,6 +118,17 @@ async fn postgres(config: &Config) -> Result<String, String> {
     if !pending.is_empty() {
         return Err(format!("{} migrations are pending: run `darkroom migrate up`", pending.len()));
     }
+    let key = config.provider.provider_key();
+    let limits = database::report::limits(&database).await.map_err(|error| error.to_string())?;
+    let of_key = limits.iter().find(|limits| limits["provider_key"] == key);
+    let (rate, images) =
+        (of_key.and_then(|limits| limits["images_per_minute"].as_u64()), config.images_a_call());
+    if let Some(rate) = rate.filter(|rate| *rate < images.into()) {
+        return Err(format!(
+            "provider key `{key}` may have {rate} images a minute, and a call asks for {images}, so no call can begin: use `darkroom limits \
+             set {key} --images-per-minute {images}` at least, or a smaller generate.batch_size"
+        ));
+    }
     Ok(format!("schema up to date, room for {connections} connections"))
 }
 

@@ -120,7 +120,7 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
         }
     };
     if let Some(key) = key {
-        let batch = config.generate.batch_size.min(config.provider.images_per_call());
+        let batch = config.images_a_call();
         if change.get("images_per_minute").and_then(Value::as_u64).is_some_and(|rate| rate < batch.into()) {
             eprintln!(
                 "error: --images-per-minute is less than a call asks for, {batch} images, so no call could begin: use at least {batch}, \

@@ -1,6 +1,7 @@
 //! `darkroom queue`: what waits for a paid call; for a task: its place, why it waits, and when it is done.
 
 mod order;
+mod task;
 
 use std::collections::HashMap;
 
@@ -14,7 +15,7 @@ use workflows::types::PlanSpec;
 use super::look::{self, Format, View};
 use super::{limits, workers};
 use crate::exit::Exit;
-use order::{Service, Waiting};
+use order::Waiting;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -37,7 +38,7 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
     let look = async || {
         let queue = Queue::read(&config, &database).await?;
         match &args.task_id {
-            Some(task_id) => of_task(&config, &database, temporal.as_ref(), &queue, task_id).await,
+            Some(task_id) => task::look(&config, &database, temporal.as_ref(), &queue, task_id).await,
             None => of_all(&config, &database, temporal.as_ref(), &queue).await,
         }
     };
@@ -60,11 +61,8 @@ impl Queue {
 }
 
 fn waiting(config: &Config, task: &RunningTask) -> Waiting {
-    let spec = PlanSpec {
-        name: task.plan.clone(),
-        images: task.images_planned,
-        batch_size: config.generate.batch_size.min(config.provider.images_per_call()),
-    };
+    let spec =
+        PlanSpec { name: task.plan.clone(), images: task.images_planned, batch_size: config.images_a_call() };
     let batches = plan::batches(&spec, task.prompts).len() as u32;
     let (calls, later) = if task.has_reference {
         (batches.saturating_sub(task.answered + task.in_flight), 0)
@@ -141,166 +139,4 @@ async fn of_all(
         look::table(&workers::COLUMNS, &workers),
     );
     Ok(View { json: json!({"waiting": groups, "temporal": backlog, "keys": keys, "workers": workers}), text })
-}
-
-const NO_WORKFLOW: &str = "it doesn't: its workflow is not open any more. Started again, the task goes on; else `darkroom reconcile` \
-                           closes its row a day later";
-
-async fn of_task(
-    config: &Config,
-    database: &DatabaseConnection,
-    temporal: Option<&client::Client>,
-    queue: &Queue,
-    task_id: &str,
-) -> anyhow::Result<View> {
-    let Some(place) = queue.tasks.iter().position(|task| task.task_id == task_id) else {
-        return not_waiting(database, temporal, task_id).await;
-    };
-    let (task, own) = (&queue.tasks[place], &queue.calls[place]);
-    let key_name = config.provider.provider_key();
-    let keys = report::limits(database).await?;
-    let key = keys.into_iter().find(|key| key["provider_key"] == key_name).unwrap_or_default();
-    let number = |name: &str| key[name].as_u64().unwrap_or_default() as u32;
-
-    let is_closed = match temporal {
-        Some(temporal) => match temporal.task(task_id).is_closed().await {
-            Err(client::Error::NotFound { .. }) => true,
-            is_closed => is_closed?,
-        },
-        None => false,
-    };
-    let ahead = (own.calls > 0).then(|| order::ahead(&queue.calls, own, 0));
-    let stopped = stopped(&key, key_name);
-    let why = match (&stopped, ahead) {
-        _ if is_closed => NO_WORKFLOW.into(),
-        _ if own.calls == 0 && task.in_flight > 0 => "it doesn't: its calls are in flight".into(),
-        _ if own.calls == 0 => "it doesn't: its last images are being stored".into(),
-        (Some(stopped), _) => stopped.clone(),
-        (None, Some(ahead)) if ahead > 0 || number("in_flight") >= number("granted") => {
-            let limit = key["calls_at_once"].as_u64().map_or("the workers' slots".to_owned(), |limit| {
-                format!("all {limit} calls at once of provider key `{key_name}`")
-            });
-            format!("{limit} are in use, and {ahead} calls are served before its next one")
-        }
-        (None, _) => "it is next, and is given to a worker now".into(),
-    };
-
-    let service = report::pace(database, key_name).await?.mean_ms.map(|mean_ms| Service {
-        at_once: key["calls_at_once"].as_u64().map_or(number("granted"), |limit| limit as u32),
-        mean_ms,
-        calls_per_minute: key["calls_per_minute"].as_u64().map(|rate| rate as u32),
-    });
-    let last = (own.calls + own.later).checked_sub(1);
-    let last = last.map_or(0, |last| order::ahead(&queue.calls, own, last));
-    let eta_s = match (&service, &stopped) {
-        (Some(service), None) if !is_closed => {
-            let rounds = if task.has_reference { 1.0 } else { 2.0 };
-            order::begins_in_ms(service, last)
-                .map(|ms| ((ms + rounds * service.mean_ms) / 100.0).round() / 10.0)
-        }
-        _ => None,
-    };
-    let method = match (&service, &stopped) {
-        _ if is_closed => "no estimate: nobody works on it".to_owned(),
-        (None, _) => "no estimate: no call of this key has been answered yet".to_owned(),
-        (_, Some(_)) => "no estimate while no call may begin".to_owned(),
-        (Some(service), None) => format!(
-            "{last} calls before its last one, {} at once{}, {:.1} s each as the last 100 took; before the storing of its last images. The order: \
-             lanes by their weights, within a lane as they came",
-            service.at_once,
-            service.calls_per_minute.map(|rate| format!(" and {rate} a minute")).unwrap_or_default(),
-            service.mean_ms / 1000.0,
-        ),
-    };
-    let text = format!(
-        "task       {} of {}, plan {}\nlane       {}, weight {}\ncalls      {} of its batches answered, {} in flight, {} wait, {} come later\n{}why        {why}\n{}\
-         done in    {}\nmethod     {method}\n",
-        task.task_id,
-        task.user_id,
-        task.plan,
-        task.lane,
-        task.lane_weight,
-        task.answered,
-        task.in_flight,
-        own.calls,
-        own.later,
-        ahead.map(|ahead| format!("position   {}\n", ahead + 1)).unwrap_or_default(),
-        task.failure
-            .as_ref()
-            .map(|failure| format!("failed     {} of its calls, tried again: {failure}\n", task.failed))
-            .unwrap_or_default(),
-        eta_s.map_or("-".to_owned(), |eta| format!("{eta:.1} s, about")),
-    );
-    let json = json!({
-        "task_id": task.task_id, "user_id": task.user_id, "plan": task.plan, "lane": task.lane, "lane_weight": task.lane_weight,
-        "state": "running", "batches_answered": task.answered, "in_flight": task.in_flight, "waiting": own.calls, "later": own.later,
-        "position": ahead.map(|ahead| ahead + 1), "why": why,
-        "failed": task.failed, "failure": task.failure, "eta_s": eta_s, "method": method,
-    });
-    Ok(View { json, text })
-}
-
-/// Why no call of the key may begin, whoever's it is.
-fn stopped(key: &Value, name: &str) -> Option<String> {
-    let number = |name: &str| key[name].as_u64();
-    let throttled_s = number("throttled_ms").unwrap_or_default().div_ceil(1000);
-    if number("workers").unwrap_or_default() == 0 {
-        return Some(
-            "no worker makes paid calls: does `darkroom worker` run, with the role `generate`?".into(),
-        );
-    }
-    if key["paused"] == true {
-        return Some(format!("provider key `{name}` is paused: `darkroom limits resume {name}` ends that"));
-    }
-    if number("calls_at_once") == Some(0) {
-        return Some(format!(
-            "provider key `{name}` may make 0 calls at once: `darkroom limits set {name} --ceiling …`"
-        ));
-    }
-    if throttled_s > 0 {
-        if let Some(refused) = key["refused"].as_str() {
-            return Some(format!(
-                "the provider refuses the account: {refused}; the next try is in {throttled_s} s"
-            ));
-        }
-        let failing = number("failing").unwrap_or_default();
-        return Some(match failing {
-            0..5 => format!("the provider asked to wait: for {throttled_s} s from now"),
-            _ => format!(
-                "the provider has failed {failing} times in a row; the next try is in {throttled_s} s"
-            ),
-        });
-    }
-    for (what, limit) in [("calls", "calls_per_minute"), ("images", "images_per_minute")] {
-        if let (Some(used), Some(limit)) = (number(&format!("{what}_last_minute")), number(limit))
-            && used >= limit
-        {
-            return Some(format!("the last minute had {used} {what}, and may have {limit}"));
-        }
-    }
-    None
-}
-
-/// A task that isn't among those that run: it has ended, or has no row yet.
-async fn not_waiting(
-    database: &DatabaseConnection,
-    temporal: Option<&client::Client>,
-    task_id: &str,
-) -> anyhow::Result<View> {
-    let (state, why) = if let Some(task) = database::tasks::find(database, task_id).await? {
-        (task.output.state.as_str(), format!("it doesn't: it has ended ({})", task.output.state.as_str()))
-    } else {
-        let not_found = || client::Error::NotFound { task_id: task_id.to_owned() };
-        if temporal.ok_or_else(not_found)?.task(task_id).is_closed().await? {
-            ("refused", "it doesn't: it ended before it had a row; its workflow says why".into())
-        } else {
-            (
-                "running",
-                "its input and its photo are being checked (`prepare`); it asks for no paid call before"
-                    .into(),
-            )
-        }
-    };
-    let text = format!("task       {task_id}\nwhy        {why}\n");
-    Ok(View { json: json!({"task_id": task_id, "state": state, "why": why}), text })
 }

@@ -99,7 +99,7 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
 
 /// Refuses what no worker with this configuration would take, before anything is started.
 fn check(config: &Config, input: &GenerateImagesInput) -> Result<(), client::Error> {
-    let batch_size = config.generate.batch_size.min(config.provider.images_per_call());
+    let batch_size = config.images_a_call();
     let checked = input.validate().and_then(|()| plans::resolve(&config.plans, batch_size, input));
     checked.map(drop).map_err(client::Error::InvalidInput)
 }

@@ -4,6 +4,7 @@
 mod operate;
 mod reconcile;
 mod start;
+mod waits;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

@@ -6,7 +6,7 @@ use tests::{Stack, a_task};
 use super::{darkroom, lines};
 
 /// What a command shows as JSON.
-async fn shown(stack: &Stack, arguments: &[&str]) -> Value {
+pub(crate) async fn shown(stack: &Stack, arguments: &[&str]) -> Value {
     let (code, stdout, stderr) = darkroom(stack, &[arguments, &["--json"]].concat(), "").await;
     assert_eq!(code, 0, "{stderr}");
     lines(&stdout).pop().unwrap()

@@ -142,7 +142,7 @@ BEGIN
         END IF;
         IF last.state = 'open' AND last.token = p.token THEN
             -- Our own intent, whose answer was lost: not sent yet.
-            UPDATE calls c SET lease_id = p.lease_id, begun_at = t, runs_until = t + p.timeout_ms * interval '1 ms'
+            UPDATE calls c SET lease_id = p.lease_id, generation = key.generation, begun_at = t, runs_until = t + p.timeout_ms * interval '1 ms'
              WHERE c.call_id = last.call_id;
             RETURN ('go', 0, NULL, NULL)::call_verdict;
         END IF;

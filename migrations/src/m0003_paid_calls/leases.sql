@@ -63,15 +63,13 @@ CREATE FUNCTION pressure(p_all leases[], t timestamptz) RETURNS lease_pressure L
     SELECT coalesce(bool_or(l.calls > 0 AND l.calls >= l.granted AND l.wanted > l.granted), false),
            coalesce(bool_or(l.granted = 0 AND l.wanted > 0), false),
            coalesce(bool_or(l.starving_since < t - (l.expires_at - l.seen_at)), false)
-      FROM unnest(p_all) AS l WHERE NOT l.cut_off
+      FROM unnest(p_all) AS l
 $$;
 
 -- What a lease is weighed with against others. Polls that wait for work give way: all but one to a worker whose calls fill its share, one
--- after the other to a worker without a share, and the last one to a worker that has had none for as long as a lease. A worker that is cut off
--- from Temporal wants nothing.
+-- after the other to a worker without a share, and the last one to a worker that has had none for as long as a lease.
 CREATE FUNCTION demand(l leases, others lease_pressure) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN l.cut_off THEN 0
-                WHEN l.keeps = 0 THEN l.wanted
+    SELECT CASE WHEN l.keeps = 0 THEN l.wanted
                 WHEN others.starving AND l.starving_since IS NULL THEN 0
                 WHEN others.pressed THEN least(1, l.wanted)
                 WHEN others.hungry AND l.granted > 0 THEN least(greatest(1, l.keeps - 1), l.wanted)
@@ -86,10 +84,10 @@ DECLARE
     keeps   integer[];
     place   integer;
 BEGIN
-    SELECT array_agg(l.demand ORDER BY l.place), array_agg(least(l.demand, l.keeps) ORDER BY l.place),
+    SELECT array_agg(l.demand ORDER BY l.place), array_agg(least(l.demand, l.keeps, l.granted) ORDER BY l.place),
            max(l.place) FILTER (WHERE l.lease_id = p_own.lease_id)
       INTO demands, keeps, place
-      FROM (SELECT l.lease_id, l.keeps, demand(l, others) AS demand,
+      FROM (SELECT l.lease_id, l.keeps, l.granted, demand(l, others) AS demand,
                    -- Who has calls keeps them: a poll whose share has gone takes work that has to be queued again.
                    row_number() OVER (ORDER BY l.keeps > 0, l.granted = 0, l.starving_since, l.lease_id) AS place
               FROM unnest(p_all) AS l) AS l;
@@ -164,7 +162,7 @@ BEGIN
         target := greatest(0, least(target, p.most, free - (SELECT coalesce(sum(l.granted), 0) FROM unnest(held) AS l
                                                              WHERE l.lease_id <> own.lease_id)::integer));
         own.granted := greatest(target, p.holds);
-        own.starving_since := CASE WHEN target = 0 AND p.wanted > 0 AND NOT p.cut_off THEN coalesce(own.starving_since, t) END;
+        own.starving_since := CASE WHEN own.granted = 0 AND own.wanted > 0 THEN coalesce(own.starving_since, t) END;
         freed := freed OR own.granted < before;
     END IF;
     -- By its place, since nobody writes to it while the key is locked: no second look through its versions.
@@ -172,7 +170,7 @@ BEGIN
        SET granted = own.granted, wanted = own.wanted, keeps = own.keeps, calls = own.calls, renewal = own.renewal, most = own.most,
            cut_off = own.cut_off, starving_since = own.starving_since, seen_at = own.seen_at, expires_at = own.expires_at
      WHERE l.ctid = at;
-    IF freed AND EXISTS (SELECT FROM unnest(held) AS l WHERE l.lease_id <> own.lease_id AND l.wanted > l.granted AND NOT l.cut_off) THEN
+    IF freed AND EXISTS (SELECT FROM unnest(held) AS l WHERE l.lease_id <> own.lease_id AND l.wanted > l.granted) THEN
         PERFORM pg_notify('darkroom_limits', p.provider_key);
     END IF;
     RETURN (own.lease_id, target, key.version,
@@ -181,7 +179,7 @@ BEGIN
             key.failing >= 5)::lease_grant;
 END $$;
 
--- A lease with what its worker says now.
+-- A lease with what its worker says now. One that is cut off from Temporal gets no work: it wants no more than what it has in flight.
 CREATE FUNCTION renewed(l leases, p lease_renewal, t timestamptz) RETURNS leases LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
     l.wanted := CASE WHEN p.cut_off THEN p.calls ELSE p.wanted END;

@@ -4,6 +4,8 @@
 //! a slot is free, the call of the smallest pass is served, and of equal passes the one that was scheduled first. This computes the same from
 //! what waits, as if no lane had been served before.
 
+use std::collections::VecDeque;
+
 /// A task's calls that wait.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Waiting {
@@ -67,23 +69,40 @@ fn before(lane: &[&Waiting], pass: u64, task: &Waiting, with_later: bool) -> u32
 }
 
 /// What a key's calls get done.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Service {
     /// Calls at once.
     pub(crate) at_once: u32,
     /// How long a call takes.
     pub(crate) mean_ms: f64,
-    /// Calls a minute, at most.
-    pub(crate) calls_per_minute: Option<u32>,
+    /// Calls a minute, at most, and how many the last one had.
+    pub(crate) a_minute: Option<(u32, u32)>,
+    /// No call begins before.
+    pub(crate) closed_ms: f64,
+    /// How much longer each call in flight, and each that nobody waits for any more, takes one of those at once.
+    pub(crate) busy_ms: Vec<f64>,
 }
 
-/// How long until a call with so many ahead of it begins: slots become free one after the other.
+/// How long until a call with so many ahead of it begins: each takes what is free first.
 pub(crate) fn begins_in_ms(service: &Service, ahead: u32) -> Option<f64> {
-    if service.at_once == 0 || service.calls_per_minute == Some(0) {
+    let at_once = service.at_once as usize;
+    if at_once == 0 || service.a_minute.is_some_and(|(most, _)| most == 0) {
         return None;
     }
-    let by_slots = f64::from(ahead) / f64::from(service.at_once) * service.mean_ms;
-    let by_rate = service.calls_per_minute.map_or(0.0, |rate| f64::from(ahead / rate) * 60_000.0);
+    let mut free: Vec<f64> = service.busy_ms.clone();
+    free.resize(free.len().max(at_once), 0.0);
+    free.sort_by(f64::total_cmp);
+    // More than at once are in flight where the limit was lowered: the first to end give nothing back.
+    let mut free: VecDeque<f64> = free.split_off(free.len() - at_once).into();
+    for _ in 0..ahead {
+        // All take the same time, so the one that begins last ends last.
+        let begins = free.pop_front().unwrap_or_default().max(service.closed_ms);
+        let ends = begins + service.mean_ms;
+        let place = free.partition_point(|other| *other <= ends);
+        free.insert(place, ends);
+    }
+    let by_slots = free.front().copied().unwrap_or_default().max(service.closed_ms);
+    let by_rate = service.a_minute.map_or(0.0, |(most, had)| f64::from((had + ahead) / most) * 60_000.0);
     Some(by_slots.max(by_rate))
 }
 
@@ -131,10 +150,24 @@ mod tests {
     }
 
     #[test]
-    fn slots_and_the_rate_decide_when() {
-        let service = Service { at_once: 12, mean_ms: 8_000.0, calls_per_minute: None };
-        assert_eq!(begins_in_ms(&service, 24), Some(16_000.0));
-        assert_eq!(begins_in_ms(&Service { calls_per_minute: Some(10), ..service }, 24), Some(120_000.0));
-        assert_eq!(begins_in_ms(&Service { at_once: 0, ..service }, 0), None);
+    fn what_is_free_and_the_rate_decide_when() {
+        let free = Service { at_once: 12, mean_ms: 8_000.0, a_minute: None, closed_ms: 0.0, busy_ms: vec![] };
+        let busy = Service { busy_ms: vec![15_000.0, 2_000.0], at_once: 2, ..free.clone() };
+        let cases = [
+            (free.clone(), 24, Some(16_000.0)),
+            (Service { a_minute: Some((10, 0)), ..free.clone() }, 24, Some(120_000.0)),
+            (Service { a_minute: Some((10, 10)), ..free.clone() }, 0, Some(60_000.0)),
+            (Service { a_minute: Some((0, 0)), ..free.clone() }, 0, None),
+            (Service { at_once: 0, ..free.clone() }, 0, None),
+            (Service { closed_ms: 5_000.0, ..free.clone() }, 12, Some(13_000.0)),
+            (busy.clone(), 0, Some(2_000.0)),
+            (busy.clone(), 1, Some(10_000.0)),
+            (busy.clone(), 2, Some(15_000.0)),
+            (busy.clone(), 3, Some(18_000.0)),
+            (Service { at_once: 1, ..busy.clone() }, 0, Some(15_000.0)),
+        ];
+        for (service, ahead, begins_in) in cases {
+            assert_eq!(begins_in_ms(&service, ahead), begins_in, "{service:?}, {ahead} ahead");
+        }
     }
 }

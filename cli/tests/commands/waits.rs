@@ -1,0 +1,134 @@
+//! `darkroom queue ID` in each state that a task's next call can be in: why it waits, and when it is done.
+
+use std::time::Duration;
+
+use sandbox::{Fault, Rule};
+use serde_json::Value;
+use tests::{GivenTask, Stack, a_task};
+
+use super::operate::shown;
+use super::{darkroom, run};
+
+/// Asks until the reason says so, and what is asked for last.
+async fn waits_because(stack: &Stack, task: &GivenTask, says: &str) -> Value {
+    let mut seen = Value::Null;
+    let told = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            ticks.tick().await;
+            seen = shown(stack, &["queue", &task.0.task_id]).await;
+            if seen["why"].as_str().unwrap_or_default().contains(says) {
+                return;
+            }
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(60), told).await;
+    assert!(told.is_ok(), "`{says}` is not told, but {seen}");
+    seen
+}
+
+/// The estimate lies between these seconds.
+fn takes(shown: &Value, seconds: std::ops::RangeInclusive<f64>) {
+    let eta_s = shown["eta_s"].as_f64();
+    assert!(eta_s.is_some_and(|eta_s| seconds.contains(&eta_s)), "not within {seconds:?}: {shown}");
+}
+
+fn takes_nobody_knows(shown: &Value, why: &str) {
+    assert!(shown["eta_s"].is_null(), "{shown}");
+    assert!(shown["method"].as_str().unwrap().contains(why), "{shown}");
+}
+
+/// A stack whose key has answered calls before, so that it is known what they take: hardly any time.
+async fn stack_with_a_pace(ceiling: &str) -> Stack {
+    let stack = Stack::start().await;
+    let (code, _, stderr) = darkroom(&stack, &["limits", "set", "--ceiling", ceiling], "").await;
+    assert_eq!(code, 0, "{stderr}");
+    stack.run(&a_task()).await;
+    stack
+}
+
+#[tokio::test]
+async fn a_call_that_is_tried_again_later_says_when_and_why() {
+    let stack = stack_with_a_pace("4").await;
+    stack.provider.faults().add(Rule::new(Fault::Status { status: 503, retry_after_s: Some(40) }).times(1));
+    let given = a_task();
+    let _task = stack.begin(&given).await;
+
+    let shown = waits_because(&stack, &given, "its next call is tried again in").await;
+
+    assert!(shown["why"].as_str().unwrap().contains("503"), "{shown}");
+    takes(&shown, 20.0..=60.0);
+}
+
+#[tokio::test]
+async fn a_call_behind_one_that_nobody_waits_for_says_so() {
+    let mut stack = stack_with_a_pace("1").await;
+    stack.stop_worker();
+    let mut worker = stack.spawn_worker(env!("CARGO_BIN_EXE_darkroom"), &[]);
+    stack.provider.hold();
+    let first = a_task();
+    let held = stack.begin(&first).await;
+    stack.provider.meter().wait_until(|meter| meter.in_flight == 1).await.unwrap();
+    let second = a_task();
+    let queued = stack.begin(&second).await;
+    let shown =
+        waits_because(&stack, &second, "all 1 calls at once of provider key `default` are in use").await;
+    takes(&shown, 0.0..=10.0);
+    let shown = shown_in_flight(&stack, &first).await;
+    takes(&shown, 0.0..=10.0);
+
+    worker.kill().await.unwrap();
+    waits_because(&stack, &second, "no worker makes paid calls").await;
+    stack.start_worker();
+    let shown =
+        waits_because(&stack, &second, "of them by calls whose answers nobody waits for any more").await;
+    takes(&shown, 1.0..=20.0);
+
+    stack.provider.release();
+    stack.result(&held).await.unwrap();
+    stack.result(&queued).await.unwrap();
+}
+
+async fn shown_in_flight(stack: &Stack, task: &GivenTask) -> Value {
+    waits_because(stack, task, "it doesn't: its calls are in flight").await
+}
+
+#[tokio::test]
+async fn a_task_whose_photo_does_not_come_is_being_checked() {
+    let stack = Stack::start().await;
+    let given = a_task().photo(&stack.provider.serve_status("photo", 503));
+    let task = stack.begin(&given).await;
+
+    waits_because(&stack, &given, "its input and its photo are being checked").await;
+
+    task.cancel("test").await.unwrap();
+}
+
+#[tokio::test]
+async fn images_that_are_stored_again_say_when_and_why() {
+    let stack = stack_with_a_pace("4").await;
+    stack.provider.fails_downloads(503, u64::MAX);
+    let given = a_task();
+    let task = stack.begin(&given).await;
+
+    let shown =
+        waits_because(&stack, &given, "its last images are being stored; what failed is tried again in")
+            .await;
+
+    takes_nobody_knows(&shown, "its paid calls are done");
+    stack.provider.faults().clear();
+    stack.result(&task).await.unwrap();
+    waits_because(&stack, &given, "it has ended (completed)").await;
+}
+
+#[tokio::test]
+async fn a_minute_with_fewer_images_than_a_call_asks_for_fails_the_check() {
+    let stack = Stack::with().without_worker().start().await;
+    let mut set = std::process::Command::new(env!("CARGO_BIN_EXE_darkroom"));
+    set.args(["limits", "set", "--images-per-minute", "3"]).envs(stack.environment());
+    set.env("DARKROOM_GENERATE__BATCH_SIZE", "2");
+    let (code, _, stderr) = run(set, "").await;
+    assert_eq!(code, 0, "{stderr}");
+    let (code, stdout, _) = darkroom(&stack, &["check", "database"], "").await;
+    assert!(code == 1 && stdout.contains("may have 3 images a minute, and a call asks for 5"), "{stdout}");
+}
