@@ -160,7 +160,8 @@ impl Capacity {
         self.closed_until = self.closed_until.max(Some(now + wait));
     }
 
-    /// No call may begin for so long: a minute has as many as it may. Nothing where the limits were changed since the permit was given.
+    /// No call may begin for so long: a minute has as many as it may. Where the limits were changed since
+    /// the permit was given, it does nothing.
     pub fn close_for_rate(&mut self, now: Instant, wait: Duration, permit: Permit) {
         if self.lease.is_some_and(|lease| lease.version == permit.version) {
             self.rate_until = self.rate_until.max(Some(now + wait));

@@ -107,7 +107,8 @@ impl Limiter {
         self.capacity().close(std::time::Instant::now(), wait);
     }
 
-    /// No call begins for so long: a minute has as many as it may, by the limits under which the permit was given.
+    /// No call begins for so long: a minute has as many as it may, by the limits under which the permit
+    /// was given.
     pub fn close_for_rate(&self, wait: Duration, permit: Permit) {
         self.capacity().close_for_rate(std::time::Instant::now(), wait, permit);
     }

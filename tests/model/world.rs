@@ -741,8 +741,8 @@ impl<'a> World<'a> {
         Err(format!("I8: {open} calls are not made though nothing goes wrong any more{account}"))
     }
 
-    /// How long an orphan may count: twice what calls took, those included whose worker was away when they ended. Before the first
-    /// call has ended nobody knows.
+    /// How long an orphan may count: twice what calls took, those included whose worker was away when they
+    /// ended. Before the first call has ended nobody knows.
     async fn orphan_ms(&self) -> u64 {
         let sql = "SELECT (2000 * max(extract(epoch FROM ended_at - begun_at)))::bigint AS ms FROM calls WHERE state = 'done'";
         let row = self.db.query_one_raw(Statement::from_string(self.db.get_database_backend(), sql)).await;

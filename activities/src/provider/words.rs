@@ -7,7 +7,8 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Words {
-    /// Compared with an error's codes, types, reasons and statuses, HTTP's among them: as a whole, in upper or lower case.
+    /// Compared with an error's codes, types, reasons and statuses, HTTP's among them: as a whole, in
+    /// upper or lower case.
     pub codes: Kinds,
     /// Looked for in an error's message, in upper or lower case. Asked where no code decides, or one
     /// of `unavailable`.
@@ -24,7 +25,8 @@ pub struct Kinds {
     pub rejected: Vec<String>,
     /// Too many calls.
     pub throttled: Vec<String>,
-    /// The provider has more to do than it can: `provider.overloaded` says whether that is a limit's word or an outage's.
+    /// The provider has more to do than it can: `provider.overloaded` says whether that is a limit's
+    /// word or an outage's.
     pub overloaded: Vec<String>,
     /// The provider failed; nothing was billed. Decides only where the status is neither a 429 nor a
     /// gateway's timeout.

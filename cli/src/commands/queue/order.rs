@@ -79,7 +79,7 @@ pub(crate) struct Service {
     pub(crate) a_minute: Option<(u32, u32)>,
     /// No call begins before.
     pub(crate) closed_ms: f64,
-    /// How much longer each call in flight, and each that nobody waits for any more, takes one of those at once.
+    /// How much longer each call in flight, and each that nobody waits for any more, uses capacity.
     pub(crate) busy_ms: Vec<f64>,
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn begins_in_ms(service: &Service, ahead: u32) -> Option<f64> {
     let mut free: Vec<f64> = service.busy_ms.clone();
     free.resize(free.len().max(at_once), 0.0);
     free.sort_by(f64::total_cmp);
-    // More than at once are in flight where the limit was lowered: the first to end give nothing back.
+    // Where the limit was lowered, more calls are in flight than it allows: the first to end give nothing back.
     let mut free: VecDeque<f64> = free.split_off(free.len() - at_once).into();
     for _ in 0..ahead {
         // All take the same time, so the one that begins last ends last.
