@@ -176,6 +176,14 @@ fn provider(seen: &Observed, ran: &Schedule) -> Vec<Figure> {
         )
         .beside(Some(0.0), Some(0.0)),
         Figure::new(
+            "calls_unavailable",
+            "calls refused with 503",
+            "",
+            Better::Lower,
+            seen.calls_unavailable as f64,
+        )
+        .beside(Some(0.0), Some(0.0)),
+        Figure::new(
             "images_billed",
             "images billed, retouched photos included",
             "",

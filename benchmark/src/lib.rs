@@ -21,4 +21,4 @@ mod workers;
 pub use adaptation::{CEILING as ADAPT_CEILING, TASKS as ADAPT_TASKS};
 pub use report::Report;
 pub use run::{CALL_MS, Run};
-pub use settings::{Kill, Settings};
+pub use settings::{Kill, Settings, Unavailable};

@@ -65,6 +65,9 @@ pub struct Conditions {
     /// When the worker was killed, and how long nobody was there. Seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kill: Option<(f64, f64)>,
+    /// When the provider began to answer with nothing but 503, and for how long. Seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<(f64, f64)>,
     /// Whether the first task found the worker as it had just started.
     pub cold: bool,
     /// How many runs.
@@ -108,6 +111,7 @@ impl Report {
                 },
                 keys_honoured: settings.keys_honoured,
                 kill: settings.kill.map(|kill| (kill.at_s, kill.restart_after_s)),
+                unavailable: settings.unavailable.map(|outage| (outage.at_s, outage.for_s)),
                 cold: settings.cold,
                 runs: runs.len() as u32,
                 build: build().into(),
@@ -167,6 +171,9 @@ impl Conditions {
         if let Some((at_s, after_s)) = self.kill {
             lines.push(format!("kill -9 of the worker after {at_s} s, another one {after_s} s later"));
         }
+        if let Some((at_s, for_s)) = self.unavailable {
+            lines.push(format!("nothing but 503 from the provider after {at_s} s, for {for_s} s"));
+        }
         let medians = if self.runs > 1 { format!("; medians of {} runs", self.runs) } else { String::new() };
         lines.push(format!(
             "times in provider seconds: real ones × {}{medians}; CPU in real time",
@@ -206,9 +213,9 @@ fn warnings(settings: &Settings, runs: &[Observed]) -> Vec<String> {
     if cfg!(debug_assertions) {
         warnings.push("this is a debug build: its CPU and times say little; use ./bench".into());
     }
-    if settings.kill.is_some() && settings.speed != 1.0 {
+    if (settings.kill.is_some() || settings.unavailable.is_some()) && settings.speed != 1.0 {
         warnings
-            .push("heartbeats and restarts take real time: with a kill, only --speed 1 is to scale".into());
+            .push("heartbeats, restarts and retries take real time: with a kill or an outage, only --speed 1 is to scale".into());
     }
     warnings
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use activities::storage::Storage;
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt};
-use sandbox::{ObjectStore, Options, Stack};
+use sandbox::{Fault, ObjectStore, Options, Rule, Stack};
 use tokio::time::Instant;
 use worker::Config;
 
@@ -121,6 +121,7 @@ impl Run {
             retouched: loaded.ended.iter().filter(|ended| ended.error.is_none()).count() as u64,
             images_billed: seen.images_billed,
             calls_throttled: seen.throttled,
+            calls_unavailable: seen.unavailable,
             in_flight: Timeline::of(seen.calls.iter().copied()),
             waiting: Timeline::of(seen.waits.iter().copied()),
             downloading: Timeline::of(seen.downloads.iter().copied()),
@@ -231,11 +232,7 @@ impl Plan {
             call_ms: CALL_MS,
             download_ms: DOWNLOAD_MS,
         };
-        let outage = settings.kill.map(|kill| model::Outage {
-            from_ms: (kill.at_s * 1e3) as u64,
-            to_ms: ((kill.at_s + kill.restart_after_s) * 1e3) as u64,
-            keys_honoured: settings.keys_honoured,
-        });
+        let outage = settings.outage();
         let expected_ms = model::schedule(&tasks, &limits, outage).makespan_ms();
         let patience = Duration::from_secs_f64(expected_ms as f64 / 1e3 * 3.0 / settings.speed + 120.0);
         Ok(Plan { arrivals, tasks, limits, outage, patience })
@@ -312,6 +309,10 @@ async fn drive(
         Some(kill) => (real(kill.at_s), real(kill.at_s + kill.restart_after_s)),
         None => (never, never),
     };
+    let (mut unavailable_at, unavailable_for) = match settings.unavailable {
+        Some(outage) => (real(outage.at_s), Duration::from_secs_f64(outage.for_s / settings.speed)),
+        None => (never, Duration::ZERO),
+    };
     let mut load = std::pin::pin!(load::run(client, &plan.arrivals, settings.speed, t0.instant));
     let mut allowed = ALLOWED.iter().skip(1).filter(|_| settings.adapts()).peekable();
     let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -330,6 +331,12 @@ async fn drive(
                 workers.restart(stack).await?;
                 restart_at = never;
                 say("another worker was started".into());
+            }
+            _ = tokio::time::sleep_until(unavailable_at) => {
+                let nothing_but_503 = Fault::Status { status: 503, retry_after_s: None };
+                stack.provider.faults().add_first(Rule::new(nothing_but_503).during(unavailable_for));
+                unavailable_at = never;
+                say("the provider answers with nothing but 503".into());
             }
             _ = looks.tick() => {
                 workers.sample()?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use sandbox::StoreKind;
 
+use crate::model::Outage;
 use crate::scenario::Scenario;
 
 /// One measurement.
@@ -35,6 +36,8 @@ pub struct Settings {
     pub keys_honoured: bool,
     /// When the only worker is killed, if it is.
     pub kill: Option<Kill>,
+    /// When the provider answers with nothing but 503, if it does.
+    pub unavailable: Option<Unavailable>,
     /// Whether the first task finds the worker as it has just started, without connections.
     pub cold: bool,
     /// How often it is measured; medians are reported.
@@ -59,6 +62,15 @@ pub struct Kill {
     pub restart_after_s: f64,
 }
 
+/// A time in which the provider answers with nothing but 503. In provider seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Unavailable {
+    /// After the load's beginning.
+    pub at_s: f64,
+    /// How long it lasts.
+    pub for_s: f64,
+}
+
 impl Settings {
     /// Provider calls at once, all workers together.
     pub fn calls(&self) -> u32 {
@@ -69,6 +81,23 @@ impl Settings {
     /// Whether the provider keeps to itself what it allows, and changes it.
     pub fn adapts(&self) -> bool {
         matches!(self.scenario, Scenario::Adapt { .. })
+    }
+
+    /// When no call of the load can begin, as the model knows it.
+    pub(crate) fn outage(&self) -> Option<Outage> {
+        let ms = |s: f64| (s * 1e3) as u64;
+        let killed = self.kill.map(|kill| Outage {
+            from_ms: ms(kill.at_s),
+            to_ms: ms(kill.at_s + kill.restart_after_s),
+            keys_honoured: self.keys_honoured,
+        });
+        // Calls that run go on.
+        let unavailable = self.unavailable.map(|outage| Outage {
+            from_ms: ms(outage.at_s),
+            to_ms: ms(outage.at_s + outage.for_s),
+            keys_honoured: true,
+        });
+        killed.or(unavailable)
     }
 
     /// Images that move at once, all workers together.

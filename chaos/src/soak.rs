@@ -34,6 +34,9 @@ pub struct Soak {
     pub workers: usize,
     /// The program `darkroom`, whose workers are run.
     pub darkroom: PathBuf,
+    /// Workers that start before this have the default timeouts; later ones have some of seconds, so that what hangs
+    /// doesn't hang for minutes.
+    pub default_timeouts: Duration,
     /// Whether the provider honours idempotency keys: then nothing at all may be paid twice.
     pub keys_are_honoured: bool,
 }

@@ -2,18 +2,29 @@
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 
-use crate::steps::{ABSENT, EVERYDAY, FAILOVERS, IN_VAIN, Mood, RATED, REFUSED};
+use crate::Model;
+use crate::scenarios::{
+    a_late_renewal, asked_under_a_lease_that_ends, refused_after_a_raise, two_calls_a_minute,
+};
+use crate::steps::{ABSENT, Case, EVERYDAY, FAILOVERS, IN_VAIN, Mood, REFUSED, Step};
 
 /// A mistake in one of the statements.
 pub(crate) struct Fault {
     pub(crate) what: &'static str,
     /// Of the violation that shows it.
     pub(crate) shows_as: &'static str,
-    /// Where it shows soon.
-    pub(crate) moods: [Mood; 1],
+    pub(crate) shows_in: Shows,
     function: &'static str,
     right: &'static str,
     wrong: &'static str,
+}
+
+/// Where a fault shows soon.
+pub(crate) enum Shows {
+    /// In random cases of a mood.
+    Mood([Mood; 1]),
+    /// After these steps: several must follow each other, as random ones hardly ever do.
+    Steps(fn() -> Vec<Step>),
 }
 
 /// A fault that is planted, and the statement that undoes it.
@@ -25,7 +36,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "calls that may run on after their worker's death use no capacity",
         shows_as: "I5",
-        moods: [IN_VAIN],
+        shows_in: Shows::Mood([IN_VAIN]),
         function: "calls_without_a_lease",
         right: "IF begun IS NULL THEN",
         wrong: "IF true THEN",
@@ -33,7 +44,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a share is taken away before its worker has heard of it",
         shows_as: "I5",
-        moods: [EVERYDAY],
+        shows_in: Shows::Mood([EVERYDAY]),
         function: "grant_lease",
         right: "own.granted := greatest(target, p.holds)",
         wrong: "own.granted := target",
@@ -41,7 +52,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a limit that was lowered is heard of at the next renewal only",
         shows_as: "I5",
-        moods: [EVERYDAY],
+        shows_in: Shows::Mood([EVERYDAY]),
         function: "verdict_of_key",
         right: "OR key.version <> p.version",
         wrong: "",
@@ -49,7 +60,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call that runs is made again",
         shows_as: "I4",
-        moods: [IN_VAIN],
+        shows_in: Shows::Mood([IN_VAIN]),
         function: "verdict_of_call",
         right: "l.lease_id = last.lease_id AND is_living(l)",
         wrong: "l.lease_id = last.lease_id AND false",
@@ -57,7 +68,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a pause holds nobody back",
         shows_as: "a call began while the key was paused",
-        moods: [EVERYDAY],
+        shows_in: Shows::Mood([EVERYDAY]),
         function: "verdict_of_key",
         right: "IF key.paused THEN",
         wrong: "IF false THEN",
@@ -65,7 +76,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call that is done is made again",
         shows_as: "I4",
-        moods: [EVERYDAY],
+        shows_in: Shows::Mood([EVERYDAY]),
         function: "verdict_of_call",
         right: "IF last.state IN ('done', 'rejected') AND last.result IS NOT NULL THEN",
         wrong: "IF false THEN",
@@ -73,7 +84,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a refusal holds nobody back",
         shows_as: "I7",
-        moods: [REFUSED],
+        shows_in: Shows::Mood([REFUSED]),
         function: "verdict_of_key",
         right: "IF key.throttled_until > t THEN",
         wrong: "IF false THEN",
@@ -81,7 +92,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "what the provider said of one call, its next attempt doesn't know",
         shows_as: "I7: call",
-        moods: [REFUSED],
+        shows_in: Shows::Mood([REFUSED]),
         function: "verdict_of_key",
         right: "last.ended_at + last.wait_ms * interval '1 ms' > t",
         wrong: "false",
@@ -89,7 +100,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call that was not answered is taken for ended",
         shows_as: "I5",
-        moods: [IN_VAIN],
+        shows_in: Shows::Mood([IN_VAIN]),
         function: "end_call",
         right: "CASE WHEN e.may_run THEN c.runs_until",
         wrong: "CASE WHEN false THEN c.runs_until",
@@ -97,7 +108,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a loss is not recorded",
         shows_as: "I4",
-        moods: [IN_VAIN],
+        shows_in: Shows::Mood([IN_VAIN]),
         function: "note_losses",
         right: "c.state = 'ambiguous' AND c.idempotency_key IS NULL",
         wrong: "false",
@@ -105,7 +116,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call begins under a lease that is over",
         shows_as: "I5",
-        moods: [ABSENT],
+        shows_in: Shows::Steps(asked_under_a_lease_that_ends),
         function: "verdict_of_key",
         right: "lease.ended_at IS NOT NULL OR lease.expires_at <= t",
         wrong: "false",
@@ -113,7 +124,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a minute has half a minute",
         shows_as: "I6",
-        moods: [RATED],
+        shows_in: Shows::Steps(two_calls_a_minute),
         function: "rate_wait_ms",
         right: "begun_at > t - interval '61 s'",
         wrong: "begun_at > t - interval '31 s'",
@@ -121,7 +132,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a renewal that arrives late counts",
         shows_as: "I5",
-        moods: [ABSENT],
+        shows_in: Shows::Steps(a_late_renewal),
         function: "grant_lease",
         right: "p.renewal <= own.renewal",
         wrong: "false",
@@ -129,7 +140,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "an orphaned call uses capacity until its timeout",
         shows_as: "I8",
-        moods: [IN_VAIN],
+        shows_in: Shows::Mood([IN_VAIN]),
         function: "orphan_span",
         right: "2 * max(last.ended_at - last.begun_at)",
         wrong: "interval '1 h'",
@@ -137,7 +148,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a result is given to whoever asks under the same name",
         shows_as: "I19",
-        moods: [EVERYDAY],
+        shows_in: Shows::Mood([EVERYDAY]),
         function: "deciding_call",
         right: "AND c.fingerprint = p.fingerprint",
         wrong: "",
@@ -145,7 +156,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "calls that may have been billed are not counted",
         shows_as: "I18",
-        moods: [IN_VAIN],
+        shows_in: Shows::Mood([IN_VAIN]),
         function: "verdict_of_call",
         right: "billed >= p.max_billed_failures",
         wrong: "false",
@@ -153,7 +164,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call whose row a failover took is not recorded",
         shows_as: "I4",
-        moods: [FAILOVERS],
+        shows_in: Shows::Mood([FAILOVERS]),
         function: "end_call",
         right: "call := call_made_again(p, e, t);",
         wrong: "RETURN NULL;",
@@ -161,7 +172,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a call is ended by a number that a failover gave to another",
         shows_as: "I4",
-        moods: [FAILOVERS],
+        shows_in: Shows::Mood([FAILOVERS]),
         function: "end_call",
         right: "WHERE c.token = p.token",
         wrong: "WHERE c.name = p.name",
@@ -169,7 +180,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a lease is known by a number that a failover gave to another worker",
         shows_as: "I5: workers",
-        moods: [FAILOVERS],
+        shows_in: Shows::Mood([FAILOVERS]),
         function: "grant_lease",
         right: "l.lease_id = p.lease_id AND l.worker = p.worker",
         wrong: "l.lease_id = p.lease_id",
@@ -177,7 +188,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a refusal cuts a limit under which its call didn't begin",
         shows_as: "the limit is cut for call",
-        moods: [REFUSED],
+        shows_in: Shows::Mood([REFUSED]),
         function: "cut_limit",
         right: "AND p_generation = key.generation",
         wrong: "",
@@ -185,15 +196,15 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a raise is no change of the limit",
         shows_as: "the limit is cut for call",
-        moods: [REFUSED],
+        shows_in: Shows::Steps(refused_after_a_raise),
         function: "raise_limit",
-        right: "generation = key.generation + 1",
-        wrong: "generation = key.generation",
+        right: "generation = generation + 1",
+        wrong: "generation = generation",
     },
     Fault {
         what: "a worker that can't reach Temporal keeps its share",
         shows_as: "I21",
-        moods: [ABSENT],
+        shows_in: Shows::Mood([ABSENT]),
         function: "renewed",
         right: "CASE WHEN p.cut_off THEN p.calls ELSE p.wanted END",
         wrong: "p.wanted",
@@ -201,24 +212,26 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         what: "a worker without work keeps its last poll from one that has some",
         shows_as: "I21",
-        moods: [EVERYDAY],
+        shows_in: Shows::Mood([EVERYDAY]),
         function: "demand",
         right: "others.starving AND l.starving_since IS NULL",
         wrong: "false",
     },
 ];
 
-/// Faults that no seed was seen to show within half a minute: looked for where `FAULT` names them.
-const SLOW: [&str; 4] = [
-    "a call begins under a lease that is over",
-    "a minute has half a minute",
-    "a renewal that arrives late counts",
-    "a raise is no change of the limit",
-];
-
 impl Fault {
-    pub(crate) fn is_slow(&self) -> bool {
-        SLOW.contains(&self.what)
+    /// Does it show, with which seed, and as what?
+    pub(crate) fn found(&'static self, model: &Model) -> Option<(u64, String)> {
+        let shows = |why: &String| why.starts_with(self.shows_as);
+        match &self.shows_in {
+            Shows::Mood(moods) => (0..10).find_map(|seed| {
+                let (why, _) = model.check(moods, seed, 40, 0).err()?;
+                Some((seed, why)).filter(|(_, why)| shows(why))
+            }),
+            Shows::Steps(steps) => {
+                Some((0, model.run(&Case::of(steps())).err()?)).filter(|(_, why)| shows(why))
+            }
+        }
     }
 
     pub(crate) async fn plant(&self, db: &DatabaseConnection) -> Planted {

@@ -20,6 +20,13 @@ pub(crate) struct Case {
     pub(crate) end: Ending,
 }
 
+impl Case {
+    /// These steps, and nothing in the way of what is left.
+    pub(crate) fn of(steps: Vec<Step>) -> Self {
+        Self { names: 8, steps, end: Ending { limit: 3, idle: 0, cut_off: false } }
+    }
+}
+
 /// Under what everything has to get done.
 #[derive(Debug, Clone)]
 pub(crate) struct Ending {

@@ -17,6 +17,8 @@ pub struct Observed {
     pub(crate) images_billed: u64,
     pub(crate) calls: u64,
     pub(crate) calls_throttled: u64,
+    /// Calls refused with 503.
+    pub(crate) calls_unavailable: u64,
     pub(crate) in_flight: Timeline,
     pub(crate) waiting: Timeline,
     pub(crate) downloading: Timeline,

@@ -28,6 +28,7 @@ fn perfect(model: Vec<Task>, limits: Limits) -> Observed {
         images_billed: images + model.len() as u64,
         calls: ran.calls.len() as u64,
         calls_throttled: 0,
+        calls_unavailable: 0,
         in_flight: ran.in_flight(),
         waiting: ran.waiting(),
         downloading: Timeline::of(ran.downloads.iter().copied()),

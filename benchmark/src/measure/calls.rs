@@ -20,6 +20,8 @@ pub(crate) struct Seen {
     pub(crate) first_call_ms: BTreeMap<String, u64>,
     pub(crate) images_billed: u64,
     pub(crate) throttled: u64,
+    /// Calls refused with 503.
+    pub(crate) unavailable: u64,
 }
 
 /// How our clock becomes the provider's.
@@ -53,6 +55,7 @@ pub(crate) fn read(
         let from_ms = clock.provider_ms(call.started_ms as f64);
         seen.images_billed += u64::from(call.images_billed);
         seen.throttled += u64::from(call.status == Some(429));
+        seen.unavailable += u64::from(call.status == Some(503));
         if call.accepted {
             let to_ms =
                 call.ended_ms.map_or(from_ms + call_ms, |ended_ms| clock.provider_ms(ended_ms as f64));

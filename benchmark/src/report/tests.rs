@@ -17,6 +17,7 @@ fn settings() -> Settings {
         store: sandbox::StoreKind::InProcess,
         keys_honoured: true,
         kill: None,
+        unavailable: None,
         cold: false,
         repeat: 1,
     }

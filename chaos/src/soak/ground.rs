@@ -32,6 +32,7 @@ pub(super) struct Ground {
     pub(super) links: Links,
     pub(super) workers: Vec<Guarded>,
     soak: Soak,
+    began: Instant,
     started: usize,
 }
 
@@ -52,7 +53,14 @@ impl Ground {
             stack.provider.faults().add(Rule::new(fault).chance(FAULT));
         }
         let links = Links::start(&stack.environment()).await?;
-        let mut ground = Ground { stack, links, workers: Vec::new(), soak: soak.clone(), started: 0 };
+        let mut ground = Ground {
+            stack,
+            links,
+            workers: Vec::new(),
+            soak: soak.clone(),
+            began: Instant::now(),
+            started: 0,
+        };
         let config = ground.config()?;
         migrations::up(&database::connect(&config.database, 2).await?).await.context("the migrations")?;
         Storage::new(&config.storage).put(PHOTO, "image/jpeg", PORTRAIT.into()).await?;
@@ -74,18 +82,20 @@ impl Ground {
         self.started += 1;
         let through = self.links.through(&self.stack.environment());
         let mut environment: BTreeMap<String, String> = through.into_iter().collect();
-        for (name, value) in [
-            // Sent even where it is ignored: the meter names calls by it.
+        // Sent even where it is ignored: the meter names calls by it.
+        let mut settings = vec![
             ("DARKROOM_PROVIDER__IDEMPOTENCY_HEADER", "Idempotency-Key"),
-            // A call that hangs is to hang for seconds, not for minutes.
-            ("DARKROOM_PROVIDER__TIMEOUT_S", "6"),
             ("DARKROOM_WORKER__SHUTDOWN_GRACE_S", "10"),
-            ("DARKROOM_DATABASE__STATEMENT_TIMEOUT_MS", "3000"),
-            ("DARKROOM_STORAGE__REQUEST_TIMEOUT_MS", "5000"),
-            ("DARKROOM_FETCH__READ_TIMEOUT_MS", "3000"),
-        ] {
-            environment.insert(name.to_owned(), value.to_owned());
+        ];
+        if self.began.elapsed() >= self.soak.default_timeouts {
+            settings.extend([
+                ("DARKROOM_PROVIDER__TIMEOUT_S", "6"),
+                ("DARKROOM_DATABASE__STATEMENT_TIMEOUT_MS", "3000"),
+                ("DARKROOM_STORAGE__REQUEST_TIMEOUT_MS", "5000"),
+                ("DARKROOM_FETCH__READ_TIMEOUT_MS", "3000"),
+            ]);
         }
+        environment.extend(settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
         let program = self.stack.program(&format!("worker-{}", self.started), &self.soak.darkroom)?;
         program.arg("worker").envs(environment).patience(Duration::from_secs(15)).start().await
     }

@@ -86,12 +86,14 @@ impl Report {
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Soak { seed, duration, workers, keys_are_honoured, .. } = &self.soak;
+        let Soak { seed, duration, workers, keys_are_honoured, default_timeouts, .. } = &self.soak;
         let keys = if *keys_are_honoured { "honours" } else { "ignores" };
         writeln!(
             f,
-            "Seed {seed}, {} s, {workers} workers; the provider {keys} idempotency keys.\n",
-            duration.as_secs()
+            "Seed {seed}, {} s, {workers} workers; the provider {keys} idempotency keys; workers that began in the first {} s had the \
+             default timeouts.\n",
+            duration.as_secs(),
+            default_timeouts.as_secs(),
         )?;
         writeln!(f, "| tasks | ended as | how many |\n|---|---|---|")?;
         for ((plan, state), count) in &self.tasks {

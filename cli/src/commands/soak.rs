@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Worker processes.
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
     workers: u32,
+    /// Minutes at the beginning in which workers start with the default timeouts; later ones have some of seconds.
+    #[arg(long, default_value_t = 0.0, value_name = "M")]
+    default_timeouts: f64,
     /// The provider honours idempotency keys. By default it ignores them, as image providers do.
     #[arg(long)]
     keys_honoured: bool,
@@ -28,11 +31,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let soak_for = Duration::try_from_secs_f64(args.minutes * 60.0).ok().filter(|time| !time.is_zero());
     let duration =
         soak_for.with_context(|| format!("--minutes {} is no time: use 2, or 0.5", args.minutes))?;
+    let default_timeouts = Duration::try_from_secs_f64(args.default_timeouts * 60.0);
     let plan = Soak {
         seed: args.seed,
         duration,
         workers: args.workers as usize,
         darkroom: std::env::current_exe().context("finding this program")?,
+        default_timeouts: default_timeouts.context("--default-timeouts is no time: use 10, or 0.5")?,
         keys_are_honoured: args.keys_honoured,
     };
     eprintln!(

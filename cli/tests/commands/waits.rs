@@ -11,19 +11,21 @@ use super::{darkroom, run};
 
 /// Asks until the reason says so, and what is asked for last.
 async fn waits_because(stack: &Stack, task: &GivenTask, says: &str) -> Value {
+    shown_when(stack, task, |shown| shown["why"].as_str().unwrap_or_default().contains(says)).await
+}
+
+/// Asks until the answer meets a condition.
+async fn shown_when(stack: &Stack, task: &GivenTask, condition: impl Fn(&Value) -> bool) -> Value {
     let mut seen = Value::Null;
     let told = async {
         let mut ticks = tokio::time::interval(Duration::from_millis(100));
-        loop {
+        while !condition(&seen) {
             ticks.tick().await;
             seen = shown(stack, &["queue", &task.0.task_id]).await;
-            if seen["why"].as_str().unwrap_or_default().contains(says) {
-                return;
-            }
         }
     };
     let told = tokio::time::timeout(Duration::from_secs(60), told).await;
-    assert!(told.is_ok(), "`{says}` is not told, but {seen}");
+    assert!(told.is_ok(), "it is not told, but {seen}");
     seen
 }
 
@@ -119,6 +121,97 @@ async fn images_that_are_stored_again_say_when_and_why() {
     stack.provider.faults().clear();
     stack.result(&task).await.unwrap();
     waits_because(&stack, &given, "it has ended (completed)").await;
+}
+
+#[tokio::test]
+async fn a_key_on_which_no_call_may_begin_says_why() {
+    let status = |status, retry_after_s| Fault::Status { status, retry_after_s };
+    let faults = [
+        (status(429, Some(30)), 1, "the provider asked to wait: for"),
+        (status(503, None), u64::MAX, "the provider has failed"),
+        (Fault::InvalidKey, u64::MAX, "the provider refuses the account: "),
+    ];
+    for (fault, times, says) in faults {
+        let stack = stack_with_a_pace("4").await;
+        stack.provider.faults().add(Rule::new(fault).times(times));
+        let given = a_task();
+        let task = stack.begin(&given).await;
+
+        let shown = waits_because(&stack, &given, says).await;
+
+        if times == 1 {
+            takes(&shown, 5.0..=60.0);
+        } else {
+            takes_nobody_knows(&shown, "no call may begin");
+            assert!(shown["why"].as_str().unwrap().contains("try"), "{shown}");
+        }
+        task.cancel("test").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn limits_that_hold_a_call_back_are_named() {
+    let stack = stack_with_a_pace("4").await;
+    let set = async |arguments: &[&str]| {
+        let (code, _, stderr) = darkroom(&stack, &[&["limits", "set"], arguments].concat(), "").await;
+        assert_eq!(code, 0, "{stderr}");
+    };
+    set(&["--ceiling", "0"]).await;
+    let given = a_task();
+    let task = stack.begin(&given).await;
+    let shown = waits_because(&stack, &given, "may make 0 calls at once").await;
+    takes_nobody_knows(&shown, "no call may begin");
+
+    // The last minute had those of the task that was run to learn the pace.
+    set(&["--ceiling", "4", "--calls-per-minute", "1"]).await;
+    let shown = waits_because(&stack, &given, "calls, and may have 1").await;
+    takes(&shown, 5.0..=180.0);
+
+    task.cancel("test").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_that_cannot_reach_temporal_is_named() {
+    let mut stack = stack_with_a_pace("1").await;
+    stack.stop_worker();
+    let temporal = sandbox::Proxy::start(&stack.config.temporal.address).await.unwrap();
+    let mut worker = tokio::process::Command::new(env!("CARGO_BIN_EXE_darkroom"));
+    worker.arg("worker").envs(stack.environment()).env("TEMPORAL_ADDRESS", temporal.address().to_string());
+    let mut worker = worker.stderr(std::process::Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    stack.provider.hold();
+    let given = a_task();
+    let task = stack.begin(&given).await;
+    stack.provider.meter().wait_until(|meter| meter.in_flight == 1).await.unwrap();
+
+    let second = a_task();
+    let queued = stack.begin(&second).await;
+    stack.wait_until(&queued, |progress| progress.images_planned > 0).await;
+    temporal.stall();
+    let shown =
+        waits_because(&stack, &second, "none of the workers that make paid calls reaches Temporal").await;
+
+    takes_nobody_knows(&shown, "no call may begin");
+    temporal.mend();
+    stack.provider.release();
+    stack.result(&task).await.unwrap();
+    stack.result(&queued).await.unwrap();
+    worker.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_task_whose_workflow_was_terminated_is_worked_on_by_nobody() {
+    let stack = stack_with_a_pace("4").await;
+    stack.provider.hold();
+    let given = a_task();
+    let task = stack.begin(&given).await;
+    stack.provider.meter().wait_until(|meter| meter.in_flight == 1).await.unwrap();
+
+    stack.terminate(&task).await;
+
+    let shown = waits_because(&stack, &given, "its workflow is not open any more").await;
+    takes_nobody_knows(&shown, "nobody works on it");
+    stack.provider.release();
+    shown_when(&stack, &given, |shown| shown["in_flight"] == 0).await;
 }
 
 #[tokio::test]

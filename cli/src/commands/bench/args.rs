@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use benchmark::scenario::{Scenario, Users};
 use benchmark::settings::{Kept, size_bytes};
-use benchmark::{Kill, Settings};
+use benchmark::{Kill, Settings, Unavailable};
 use clap::error::ErrorKind;
 use sandbox::StoreKind;
 
@@ -62,6 +62,12 @@ pub(crate) struct Args {
     /// Start another one, so many provider seconds after that.
     #[arg(long, value_name = "S", value_parser = seconds, requires = "kill_at")]
     restart_after: Option<f64>,
+    /// Let the provider answer with nothing but 503, so many provider seconds after the load's beginning. To scale at --speed 1 only.
+    #[arg(long, value_name = "S", value_parser = seconds, requires = "unavailable_for", conflicts_with = "kill_at")]
+    unavailable_at: Option<f64>,
+    /// For so many provider seconds.
+    #[arg(long, value_name = "S", value_parser = seconds, requires = "unavailable_at")]
+    unavailable_for: Option<f64>,
     /// Without the tasks that open the workers' connections before the load begins.
     #[arg(long)]
     cold: bool,
@@ -217,6 +223,10 @@ impl Args {
                 .kill_at
                 .zip(self.restart_after)
                 .map(|(at_s, restart_after_s)| Kill { at_s, restart_after_s }),
+            unavailable: self
+                .unavailable_at
+                .zip(self.unavailable_for)
+                .map(|(at_s, for_s)| Unavailable { at_s, for_s }),
             cold: self.cold,
             repeat: self.repeat,
         })
