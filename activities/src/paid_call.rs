@@ -110,6 +110,8 @@ async fn conclude(
     match answer {
         Ok(Answer::Images { images, billed, left_out, request_id }) => {
             let cost_usd = reach.provider.settings().price_usd(billed);
+            // Some providers bill a call that gave no image, others don't, and none says so.
+            let billed = (!images.is_empty()).then_some((billed, cost_usd));
             let count = images.len();
             tracing::info!(
                 task_id,
@@ -124,12 +126,12 @@ async fn conclude(
             match stage(reach, intent, images).await {
                 Ok(images) => {
                     let output = GenerateOutput::Generated { images, request_id: request_id.clone() };
-                    let outcome = Outcome::Done { result: output.clone(), images_billed: billed, cost_usd };
+                    let outcome = Outcome::Done { result: output.clone(), billed };
                     (End { outcome, request_id, failure: None, elapsed }, Ok(output))
                 }
                 Err(error) => {
                     let failure = Failure::of_lost_answer(&error);
-                    let outcome = Outcome::Lost { billed: Some((billed, cost_usd)) };
+                    let outcome = Outcome::Lost { billed };
                     (End { outcome, request_id, failure: Some(told(&failure)), elapsed }, Err(failure))
                 }
             }
@@ -138,7 +140,7 @@ async fn conclude(
             let message = words(&message);
             tracing::info!(task_id, call, elapsed_ms, message, request_id, "rejected");
             let output = GenerateOutput::Rejected { message, request_id: request_id.clone() };
-            let outcome = Outcome::Done { result: output.clone(), images_billed: 0, cost_usd: 0.0 };
+            let outcome = Outcome::Done { result: output.clone(), billed: Some((0, 0.0)) };
             (End { outcome, request_id, failure: None, elapsed }, Ok(output))
         }
         Err(error) => {

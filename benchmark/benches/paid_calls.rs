@@ -126,7 +126,7 @@ impl Way<'_> {
         match self {
             Way::Ledger(lease) => {
                 let result = GenerateOutput::Generated { images: Vec::new(), request_id: None };
-                let outcome = Outcome::Done { result, images_billed: 5, cost_usd: 0.2 };
+                let outcome = Outcome::Done { result, billed: Some((5, 0.2)) };
                 let end =
                     End { outcome, request_id: Some("req-1".into()), failure: None, elapsed: Duration::ZERO };
                 let task_id = task_of(name);

@@ -1,6 +1,6 @@
 //! The invariants of a stack that has drained: every task that was started has ended.
 //!
-//! I1–I4, I7, I10, I14, I15 hold of what lies there. I8, I11 and I17 are about what happens when: whoever runs the stack sees to them
+//! I1–I7, I10, I14, I15, I18 and I19 hold of what lies there. I8, I11 and I17 are about what happens when: whoever runs the stack sees to them
 //! (everything ended within its patience; starting twice gave one task; the bill under outages is I4's).
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,6 +8,7 @@ use futures::StreamExt;
 use sandbox::Proxy;
 use tests::{Mishap, Point, Stack, a_task, on_this_machine, side_by_side};
 use workflows::activities::NAMES;
+use workflows::failure::FailureKind;
 use workflows::types::TaskState;
 
 const DARKROOM: &str = env!("CARGO_BIN_EXE_darkroom");
@@ -75,6 +76,30 @@ async fn within_beautify_nothing_is_paid_twice_where_keys_are_honoured() {
 #[tokio::test]
 async fn within_generate_nothing_is_paid_twice_where_keys_are_honoured() {
     assert_eq!(images_billed(Within::Generate, true).await, 3);
+}
+
+#[tokio::test]
+async fn a_call_in_which_five_workers_have_died_is_not_made_again() {
+    let stack = Stack::with().without_worker().start().await;
+    stack.provider.hold();
+    let mut worker = stack.spawn_worker(DARKROOM, &[]);
+    let given = a_task();
+    let task = stack.begin(&given).await;
+    Within::Generate.reach(&stack).await;
+
+    for death in 1..=5 {
+        // The provider goes on with those before.
+        stack.provider.meter().wait_until(|meter| meter.in_flight == death).await.unwrap();
+        worker.kill().await.unwrap();
+        worker = stack.spawn_worker(DARKROOM, &[]);
+    }
+
+    let Err(client::Error::Failed { failure, .. }) = stack.result(&task).await else {
+        panic!("it has a result")
+    };
+    assert_eq!(failure.kind, FailureKind::Ambiguous);
+    assert!(failure.message.contains("made 5 times without a result"), "{}", failure.message);
+    assert_eq!(stack.provider.meter().snapshot().calls.len(), 1 + 5);
 }
 
 /// Kills the only worker when an activity has come so far, with another beside it that has just started. How long until work

@@ -169,12 +169,19 @@ async fn cost(at: At, keys_are_honoured: bool) -> Cost {
         .iter()
         .filter(|call| call.billed && call.idempotency_key.as_deref().map(task_and_call) == Some(&name))
         .count();
-    let lost = "SELECT count(lost_at) AS lost FROM calls WHERE name = '1'";
+    let sum = "SELECT count(lost_at) FILTER (WHERE name = '1') AS lost, sum(images_billed) AS billed,
+                      count(*) FILTER (WHERE state IN ('open', 'ambiguous', 'lost')) AS in_doubt FROM calls";
     let row = stack
         .database
-        .query_one_raw(Statement::from_string(stack.database.get_database_backend(), lost))
+        .query_one_raw(Statement::from_string(stack.database.get_database_backend(), sum))
         .await;
-    (paid, row.unwrap().unwrap().try_get("", "lost").unwrap())
+    let row = row.unwrap().unwrap();
+    let number = |column: &str| row.try_get::<i64>("", column).unwrap();
+    if keys_are_honoured {
+        let settled = (number("in_doubt"), number("billed"));
+        assert_eq!(settled, (0, meter.images_billed as i64), "{at:?}: the ledger is the bill");
+    }
+    (paid, number("lost"))
 }
 
 async fn costs(keys_are_honoured: bool) -> Vec<(At, Cost)> {

@@ -301,13 +301,13 @@ async fn a_flood_by_one_user_holds_up_nobody_else() {
     finish(&stack, &given, &flooding).await;
 }
 
-/// I20, with so many workers: Free tasks, each of a user of its own, are in the queue before one task of Start and one of Pro.
-async fn a_flood_of_a_plan_starves_no_other(workers: usize) {
+/// I20, with so many workers: tasks of a plan, each of a user of its own, are in the queue before one task of each other plan.
+async fn a_flood_of_a_plan_starves_no_other(plan: &str, workers: usize) {
     let _alone = ALONE.lock().await;
     let (stack, _workers) = stack(50, workers, 2).await;
     stack.provider.hold();
-    let (mut given, mut tasks) = begin(&stack, 26, "free").await;
-    for plan in ["start", "pro"] {
+    let (mut given, mut tasks) = begin(&stack, 26, plan).await;
+    for plan in ["free", "start", "pro"].into_iter().filter(|other| *other != plan) {
         let task = a_task().plan(plan).user(plan);
         tasks.push(stack.begin(&task).await);
         given.push(task);
@@ -339,17 +339,19 @@ async fn a_flood_of_a_plan_starves_no_other(workers: usize) {
 
 #[tokio::test]
 async fn a_flood_of_a_plan_starves_no_other_with_1_worker() {
-    a_flood_of_a_plan_starves_no_other(1).await;
+    a_flood_of_a_plan_starves_no_other("free", 1).await;
 }
 
 #[tokio::test]
 async fn a_flood_of_a_plan_starves_no_other_with_2_workers() {
-    a_flood_of_a_plan_starves_no_other(2).await;
+    a_flood_of_a_plan_starves_no_other("start", 2).await;
 }
 
 #[tokio::test]
 async fn a_flood_of_a_plan_starves_no_other_with_8_workers() {
-    a_flood_of_a_plan_starves_no_other(8).await;
+    for plan in ["free", "start", "pro"] {
+        a_flood_of_a_plan_starves_no_other(plan, 8).await;
+    }
 }
 
 #[tokio::test]

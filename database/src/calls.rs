@@ -98,8 +98,8 @@ pub struct End {
 impl End {
     /// The same without what the provider said, for a database that can't hold it: what was billed stays, its result is lost.
     pub fn without_content(&self) -> Self {
-        let outcome = if let Outcome::Done { images_billed, cost_usd, .. } = &self.outcome {
-            Outcome::Lost { billed: Some((*images_billed, *cost_usd)) }
+        let outcome = if let Outcome::Done { billed, .. } = &self.outcome {
+            Outcome::Lost { billed: *billed }
         } else if let Outcome::AccountRefused { .. } = &self.outcome {
             Outcome::Failed
         } else {
@@ -118,10 +118,8 @@ pub enum Outcome {
     Done {
         /// For an attempt that asks again.
         result: GenerateOutput,
-        /// Images on the bill.
-        images_billed: u32,
-        /// US dollars.
-        cost_usd: f64,
+        /// Images on the bill, where they are known, and US dollars. Nobody knows of an answer without any image.
+        billed: Option<(u32, f64)>,
     },
     /// Throttled; nothing was billed.
     Throttled {
@@ -175,13 +173,12 @@ impl Outcome {
     fn row(&self) -> Row<'_> {
         let failed = Row { state: "failed", ..Row::default() };
         match self {
-            Outcome::Done { result, images_billed, cost_usd } => {
+            Outcome::Done { result, billed } => {
                 let state = match result {
                     GenerateOutput::Generated { .. } => "done",
                     GenerateOutput::Rejected { .. } => "rejected",
                 };
-                let billed = Some((*images_billed, *cost_usd));
-                Row { state, billed, result: Some(result), ..Row::default() }
+                Row { state, billed: *billed, result: Some(result), ..Row::default() }
             }
             Outcome::Throttled { wait } => Row { says: Some("throttled"), wait: Some(*wait), ..failed },
             Outcome::Unavailable { wait } => Row { says: Some("unavailable"), wait: *wait, ..failed },

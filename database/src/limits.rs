@@ -4,7 +4,7 @@ use sea_orm::{DatabaseConnection, Statement};
 
 use crate::Error;
 
-/// Changes what `change` names: `ceiling`, `floor`, `calls_per_minute`, `images_per_minute` (null: none), `paused`. Workers hear of it at
+/// Changes what `change` names: `ceiling`, `floor`, `calls_per_minute`, `images_per_minute` (null: none), `orphan_ms` (null: learnt), `paused`. Workers hear of it at
 /// once, and obey at the latest with their next call.
 pub async fn set(
     db: &DatabaseConnection,

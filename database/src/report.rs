@@ -54,7 +54,7 @@ pub async fn ledger(db: &DatabaseConnection, filter: &Filter, by: By) -> Result<
                 count(*) FILTER (WHERE state = 'failed') AS failed, count(*) FILTER (WHERE state = 'open') AS open,
                 count(*) FILTER (WHERE state = 'ambiguous') AS ambiguous, count(lost_at) AS losses,
                 coalesce(sum(images_billed), 0) AS images_billed, coalesce(sum(cost_usd), 0) AS cost_usd,
-                coalesce(sum(images_asked) FILTER (WHERE state IN ('open', 'ambiguous', 'lost') AND images_billed IS NULL), 0)
+                coalesce(sum(images_asked) FILTER (WHERE state IN ('open', 'done', 'ambiguous', 'lost') AND images_billed IS NULL), 0)
                     AS images_in_doubt
            FROM calls WHERE {WHERE} GROUP BY 1 ORDER BY 1"
     );
@@ -78,12 +78,14 @@ pub async fn limits(db: &DatabaseConnection) -> Result<Vec<Value>, Error> {
     let sql = "SELECT key.provider_key, key.calls_at_once, key.ceiling, key.floor, key.calls_per_minute, key.images_per_minute, key.paused,
                       greatest(0, ceil(extract(epoch FROM key.throttled_until - darkroom_now()) * 1000))::bigint AS throttled_ms,
                       key.failing, key.refused, key.orphan_ms,
-                      calls_without_a_lease(key) AS orphans,
-                      calls_without_a_lease(key) +
+                      orphans.count AS orphans,
+                      orphans.count +
                       (SELECT count(*) FROM calls c JOIN leases l USING (lease_id) WHERE c.provider_key = key.provider_key
                           AND c.state = 'open' AND c.runs_until > darkroom_now() AND l.ended_at IS NULL) AS in_flight,
                       (SELECT coalesce(sum(l.granted), 0) FROM leases l
                         WHERE l.provider_key = key.provider_key AND l.ended_at IS NULL) AS granted,
+                      (SELECT coalesce(sum(least(l.keeps, l.granted)), 0) FROM leases l
+                        WHERE l.provider_key = key.provider_key AND is_living(l)) AS idle,
                       (SELECT count(*) FROM calls c WHERE c.provider_key = key.provider_key AND c.state <> 'unsent'
                           AND c.begun_at > darkroom_now() - interval '1 minute') AS calls_last_minute,
                       (SELECT coalesce(sum(c.images_asked), 0) FROM calls c WHERE c.provider_key = key.provider_key
@@ -92,7 +94,10 @@ pub async fn limits(db: &DatabaseConnection) -> Result<Vec<Value>, Error> {
                         WHERE m.provider_key = key.provider_key ORDER BY m.at DESC LIMIT 1) AS last_change,
                       (SELECT count(*) FROM leases l WHERE l.provider_key = key.provider_key AND is_living(l) AND NOT l.cut_off) AS workers,
                       (SELECT count(*) FROM leases l WHERE l.provider_key = key.provider_key AND is_living(l) AND l.cut_off) AS cut_off
-                 FROM provider_keys key ORDER BY 1";
+                 FROM provider_keys key,
+                      calls_without_a_lease(key, array(SELECT l.lease_id FROM leases l
+                        WHERE l.provider_key = key.provider_key AND l.ended_at IS NULL)) AS orphans (count)
+                ORDER BY 1";
     rows(db, sql, Vec::new()).await
 }
 

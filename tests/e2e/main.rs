@@ -13,6 +13,7 @@ mod outages;
 mod plans;
 mod reconcile;
 mod refusals;
+mod renewals;
 mod schema;
 mod stores;
 mod temporal;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use client::Error;
+use client::{Error, Task};
+use database::report::{By, Filter};
+use futures::StreamExt;
 use sandbox::{Fault, Rule};
 use sea_orm::{ConnectionTrait, Statement};
-use temporalio_client::WorkflowTerminateOptions;
-use tests::{GivenTask, Outcome, Stack, a_task};
+use tests::{GivenTask, Outcome, Stack, a_task, side_by_side};
 use workflows::failure::FailureKind;
 use workflows::keys;
 use workflows::types::{MissingReason, TaskState};
@@ -23,8 +24,9 @@ fn completed(images: usize, billed: u64) -> Outcome {
 
 #[tokio::test]
 async fn a_call_that_may_have_been_billed_each_time_is_made_five_times_and_no_more() {
-    let faults = [Fault::CutBody, Fault::ResetAfterBilling, Fault::MalformedJson];
-    for fault in faults {
+    let page = |status| Fault::Says { status, body: "<html>Gateway Timeout</html>".into(), billed: true };
+    let faults = [Fault::CutBody, Fault::ResetAfterBilling, Fault::MalformedJson, page(504), page(524)];
+    let made = faults.map(async |fault| {
         let stack = Stack::start().await;
         stack.provider.faults().add(Rule::new(fault.clone()).prompt("in a garden"));
         let task = a_task();
@@ -42,7 +44,8 @@ async fn a_call_that_may_have_been_billed_each_time_is_made_five_times_and_no_mo
             images_billed: 1 + 5 * 2,
         };
         assert_eq!(stack.outcome(&task).await, expected, "{fault:?}");
-    }
+    });
+    futures::stream::iter(made).buffer_unordered(side_by_side(5)).collect::<()>().await;
 }
 
 #[tokio::test]
@@ -57,16 +60,30 @@ async fn a_provider_that_gives_one_image_a_call_fills_every_batch() {
     assert_eq!(stack.provider.meter().snapshot().calls.len(), 31);
 }
 
-/// A task of two prompts whose calls are all answered, terminated before its images are stored.
-async fn terminated(stack: &Stack) -> GivenTask {
+/// A task of two prompts whose calls are all answered, and whose images are not stored.
+async fn answered(stack: &Stack) -> (GivenTask, Task) {
     let given = a_task().plan("start").prompts(["a garden", "a beach"]);
     stack.provider.hold_downloads();
-    stack.begin(&given).await;
+    let task = stack.begin(&given).await;
     stack.provider.meter().wait_until(|meter| meter.billed_calls == 7).await.unwrap();
-    let id = keys::workflow_id(&given.0.task_id);
-    let handle = stack.temporal.get_workflow_handle::<workflows::GenerateImages>(id);
-    handle.terminate(WorkflowTerminateOptions::default()).await.unwrap();
+    (given, task)
+}
+
+/// The same, terminated.
+async fn terminated(stack: &Stack) -> GivenTask {
+    let (given, task) = answered(stack).await;
+    stack.terminate(&task).await;
     given
+}
+
+/// All its images are there, each of its own prompt, after `before` was downloaded for other requests.
+async fn is_completed_anew(stack: &Stack, given: &GivenTask, before: BTreeMap<String, usize>) {
+    assert_eq!(stack.outcome(given).await, completed(30, 61));
+    let mut after = downloads(stack);
+    for (prompt, count) in before {
+        *after.get_mut(&prompt).unwrap() -= count;
+    }
+    assert_eq!(after, BTreeMap::from([("a beach".to_owned(), 15), ("a garden".to_owned(), 15)]));
 }
 
 /// How many images of each prompt were downloaded.
@@ -106,12 +123,62 @@ async fn a_terminated_task_that_asks_otherwise_is_given_no_other_request_s_image
 
     stack.run_by_name(&keys::workflow_id(&given.0.task_id), &serde_json::json!(given.0)).await.unwrap();
 
-    assert_eq!(stack.outcome(&given).await, completed(30, 61));
-    let mut after = downloads(&stack);
-    for (prompt, count) in before {
-        *after.get_mut(&prompt).unwrap() -= count;
+    is_completed_anew(&stack, &given, before).await;
+}
+
+#[tokio::test]
+async fn a_reset_task_that_asks_otherwise_is_given_no_other_request_s_images() {
+    let mut stack = Stack::start().await;
+    let (given, task) = answered(&stack).await;
+    stack.stop_worker();
+    let before = downloads(&stack);
+    stack.reset(&task).await;
+    stack.provider.release_downloads();
+    stack.config.generate.batch_size = 3;
+    stack.start_worker();
+
+    stack.result(&task).await.unwrap();
+
+    is_completed_anew(&stack, &given, before).await;
+}
+
+#[tokio::test]
+async fn what_a_replay_settles_is_settled_and_the_ledger_is_the_bill() {
+    let honours = |provider: &mut sandbox::provider::Settings| {
+        provider.idempotency_header = Some("Idempotency-Key".to_owned());
+    };
+    let stack = Stack::with().provider(honours).start().await;
+    let mut given = Vec::new();
+    for fault in [Fault::CutBody, Fault::ResetAfterBilling, Fault::MalformedJson] {
+        stack.provider.faults().add_first(Rule::new(fault).prompt("in a garden").times(1));
+        given.push(a_task());
+        stack.run(given.last().unwrap()).await;
     }
-    assert_eq!(after, BTreeMap::from([("a beach".to_owned(), 15), ("a garden".to_owned(), 15)]));
+
+    stack.assert_invariants(&given.iter().collect::<Vec<_>>(), &chaos::Deeds::default()).await;
+    assert_eq!(stack.provider.meter().snapshot().images_billed, 3 * 3);
+    let sum = "SELECT concat_ws(' ', state, count(*), sum(images_billed)) AS sum FROM calls GROUP BY state ORDER BY 1";
+    let rows = Statement::from_string(stack.database.get_database_backend(), sum);
+    let rows = stack.database.query_all_raw(rows).await.unwrap();
+    let sums: Vec<String> = rows.iter().map(|row| row.try_get("", "sum").unwrap()).collect();
+    assert_eq!(sums, ["done 6 9", "settled 3 0"]);
+    let ledger = database::report::ledger(&stack.database, &Filter::default(), By::Key).await.unwrap();
+    assert_eq!(ledger[0]["images_in_doubt"], 0, "{ledger:?}");
+}
+
+#[tokio::test]
+async fn an_answer_without_an_image_may_be_on_the_bill() {
+    let stack = Stack::start().await;
+    stack.provider.faults().add(Rule::new(Fault::ShortAnswer { images: 0 }).prompt("in a garden").times(1));
+
+    stack.run(&a_task()).await;
+
+    let ledger = database::report::ledger(&stack.database, &Filter::default(), By::Key).await.unwrap();
+    assert_eq!(
+        (&ledger[0]["images_billed"], &ledger[0]["images_in_doubt"]),
+        (&3.into(), &2.into()),
+        "{ledger:?}"
+    );
 }
 
 #[tokio::test]
@@ -138,6 +205,7 @@ async fn a_task_that_had_ended_answers_with_its_row_after_a_reset() {
 
     stack.reset(&task).await;
 
+    assert_eq!(stack.result(&task).await.unwrap(), first);
     assert_eq!(stack.result(&stack.begin(&given).await).await.unwrap(), first);
     assert_eq!(stack.outcome(&given).await, completed(2, 3));
 }
@@ -202,21 +270,48 @@ async fn a_refused_account_is_tried_by_one_call_every_half_minute() {
 }
 
 #[tokio::test]
+async fn an_account_that_dies_while_work_runs_rejects_nobodys_prompts() {
+    let stack = Stack::start().await;
+    stack.run(&a_task()).await;
+    // No word of it says that it is the account.
+    stack.provider.faults().add(Rule::new(Fault::Html { status: 403 }));
+    let given: Vec<GivenTask> = (0..20).map(|user| a_task().user(&format!("user-{user}"))).collect();
+    let tasks = futures::future::join_all(given.iter().map(|task| stack.begin(task))).await;
+    stack.wait_for_row("SELECT refused IS NOT NULL FROM provider_keys").await;
+
+    stack.provider.faults().clear();
+
+    for task in &tasks {
+        stack.result(task).await.unwrap();
+    }
+    for task in &given {
+        assert_eq!(stack.outcome_of(task).await, completed(2, 3 * 21));
+    }
+    let refused = stack.provider.meter().snapshot().calls;
+    let refused = refused.iter().filter(|call| call.status == Some(403)).count();
+    assert!(refused <= 20 * 3, "{refused} calls were refused");
+}
+
+#[tokio::test]
 async fn a_request_that_a_firewall_refuses_is_rejected_while_others_of_the_key_succeed() {
     let stack = Stack::start().await;
     stack.provider.faults().add(Rule::new(Fault::Html { status: 403 }).prompt("firewall"));
     let task = a_task().prompts(["a garden", "firewall"]);
+    let begun = stack.begin(&task).await;
+    let meter = stack.provider.meter();
+    meter.wait_until(|meter| meter.calls.iter().any(|call| call.status == Some(403))).await.unwrap();
+    let billed_before = stack.run(&a_task()).await.images.len() as u64 + 1;
 
-    stack.run(&task).await;
+    stack.result(&begun).await.unwrap();
 
     let expected = Outcome {
         state: Some(TaskState::Partial),
         rows: 1,
         objects: 1,
         missing: vec![(MissingReason::Rejected, 1)],
-        images_billed: 2,
+        images_billed: 2 + billed_before,
     };
-    assert_eq!(stack.outcome(&task).await, expected);
+    assert_eq!(stack.outcome_of(&task).await, expected);
     let calls = stack.provider.meter().snapshot().calls;
     assert_eq!(calls.iter().filter(|call| call.prompt == "firewall").count(), 3);
 }

@@ -142,8 +142,8 @@ pub(crate) const FAULTS: &[Fault] = &[
         shows_as: "I8",
         shows_in: Shows::Mood([IN_VAIN]),
         function: "orphan_span",
-        right: "2 * max(last.ended_at - last.begun_at)",
-        wrong: "interval '1 h'",
+        right: "2 * longest)",
+        wrong: "interval '1 h')",
     },
     Fault {
         what: "a result is given to whoever asks under the same name",

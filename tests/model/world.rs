@@ -523,7 +523,7 @@ impl<'a> World<'a> {
                     Fate::Unknown(_) => Some(Outcome::Ambiguous { may_run: true }),
                     Fate::Cut(_) if is_over => Some(Outcome::Ambiguous { may_run: false }),
                     Fate::Answered(_) if is_over => {
-                        Some(Outcome::Done { result: asked_for, images_billed: 1, cost_usd: 1.0 })
+                        Some(Outcome::Done { result: asked_for, billed: Some((1, 1.0)) })
                     }
                     Fate::Cut(_) | Fate::Answered(_) => None,
                 };

@@ -112,6 +112,7 @@ paths! {
         let task = stack.begin(&task).await;
         stack.result(&task).await.unwrap();
         stack.reset(&task).await;
+        stack.result(&task).await.unwrap();
         stack.history(&task).await
     }
     no_plan, "input that prepare refuses", |task| { ended(&Stack::start().await, &task.plan("gold")).await }

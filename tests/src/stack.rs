@@ -12,6 +12,7 @@ use futures::StreamExt;
 use sandbox::{Folder, ObjectStore, Provider};
 use sea_orm::{ConnectionTrait, Statement};
 use temporalio_client::errors::WorkflowGetResultError;
+use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic;
 use temporalio_client::{UntypedWorkflow, WorkflowHandle, WorkflowStartOptions};
 use temporalio_common::data_converters::RawValue;
@@ -167,23 +168,22 @@ impl Stack {
         tokio::time::timeout(PATIENCE, met).await.unwrap_or_else(|_| panic!("never: {sql}"));
     }
 
-    /// Resets a task's workflow to its first workflow task, as the web UI does, and waits for the new run's end.
+    /// Resets a task's workflow to its first workflow task, as the web UI does.
     pub async fn reset(&self, task: &Task) {
         let id = workflows::keys::workflow_id(task.task_id());
         let events = self.history(task).await;
         let first = events.iter().find(|event| event.event_type() == EventType::WorkflowTaskCompleted);
         let request = ResetWorkflowExecutionRequest {
             namespace: self.config.temporal.namespace.clone(),
-            workflow_execution: Some(WorkflowExecution { workflow_id: id.clone(), run_id: String::new() }),
+            workflow_execution: Some(WorkflowExecution { workflow_id: id, run_id: String::new() }),
             reason: "test".into(),
             workflow_task_finish_event_id: first.expect("a workflow task").event_id,
             request_id: "reset".into(),
             ..Default::default()
         };
-        let mut service = self.temporal.connection().workflow_service();
-        service.reset_workflow_execution(tonic::Request::new(request)).await.unwrap();
-        let handle = self.temporal.get_workflow_handle::<workflows::GenerateImages>(id);
-        tokio::time::timeout(PATIENCE, handle.get_result(Default::default())).await.unwrap().unwrap();
+        // Not through `workflow_service()`, whose calls are never retried.
+        let mut service = self.temporal.clone();
+        WorkflowService::reset_workflow_execution(&mut service, tonic::Request::new(request)).await.unwrap();
     }
 
     /// Its activities that are not done: id, attempt and last failure.

@@ -38,6 +38,8 @@ pub struct Worker {
     database: DatabaseConnection,
     /// Where calls are made.
     limiter: Option<Arc<Limiter>>,
+    /// The queue of the calls that it could make.
+    calls_queue: String,
     /// Holds what the workers run on.
     _runtime: CoreRuntime,
 }
@@ -61,6 +63,7 @@ impl Worker {
             client,
             database,
             limiter,
+            calls_queue: task_queue::generate(&config.provider.route),
             _runtime: runtime,
         })
     }
@@ -95,7 +98,7 @@ impl Worker {
         let ended = tokio::select! {
             ended = runs => ended,
             never = limiter.run() => match never {},
-            never = reach::watch(&self.client, limiter) => match never {},
+            never = reach::watch(&self.client, &self.calls_queue, limiter) => match never {},
         };
         limiter.release().await;
         ended.into_iter().collect()

@@ -4,8 +4,11 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use limiter::Limiter;
-use temporalio_client::tonic::Request;
-use temporalio_common::protos::temporal::api::workflowservice::v1::GetSystemInfoRequest;
+use temporalio_client::NamespacedClient;
+use temporalio_client::tonic::{Code, Request, Status};
+use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
+use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQueueRequest;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 /// How often Temporal is asked for a sign of life.
@@ -15,8 +18,19 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// Without a sign for so long the worker is cut off; as long as a lease.
 const CUT_OFF_AFTER: Duration = limiter::TTL;
 
-/// Tells the limiter when Temporal can't be reached, and when it can again, for as long as it is polled.
-pub(crate) async fn watch(client: &temporalio_client::Client, limiter: &Limiter) -> Infallible {
+/// Does this answer come from the service that hands out the queue's work? Not where the namespace is gone, or that service is down. A refusal
+/// to describe the queue says nothing of polls.
+fn is_sign_of_life(error: Option<&Status>) -> bool {
+    let of_this_request_alone = [Code::PermissionDenied, Code::Unimplemented, Code::ResourceExhausted];
+    error.is_none_or(|status| of_this_request_alone.contains(&status.code()))
+}
+
+/// Tells the limiter when the task queue can't be reached, and when it can again, for as long as it is polled.
+pub(crate) async fn watch(
+    client: &temporalio_client::Client,
+    task_queue: &str,
+    limiter: &Limiter,
+) -> Infallible {
     let mut seen_at = Instant::now();
     let mut cut_off = false;
     let mut ticks = interval(ASKED_EVERY);
@@ -24,8 +38,14 @@ pub(crate) async fn watch(client: &temporalio_client::Client, limiter: &Limiter)
     loop {
         ticks.tick().await;
         let mut service = client.connection().workflow_service();
-        let sign = service.get_system_info(Request::new(GetSystemInfoRequest::default()));
-        if matches!(timeout(ANSWERS_WITHIN, sign).await, Ok(Ok(_))) {
+        let request = DescribeTaskQueueRequest {
+            namespace: client.namespace(),
+            task_queue: Some(TaskQueue { name: task_queue.to_owned(), ..TaskQueue::default() }),
+            task_queue_type: TaskQueueType::Activity.into(),
+            ..DescribeTaskQueueRequest::default()
+        };
+        let answer = timeout(ANSWERS_WITHIN, service.describe_task_queue(Request::new(request))).await;
+        if answer.is_ok_and(|answer| is_sign_of_life(answer.as_ref().err())) {
             seen_at = Instant::now();
         }
         let is_cut_off = seen_at.elapsed() > CUT_OFF_AFTER;

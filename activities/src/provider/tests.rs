@@ -778,4 +778,9 @@ fn overload_is_what_the_preset_says() {
             assert_eq!(read, kind, "{status} {body}");
         }
     }
+    for (preset, overloaded) in
+        [(Preset::Openai, Overloaded::Throttled), (Preset::Aggregator, Overloaded::Unavailable)]
+    {
+        assert_eq!(Settings { preset, ..settings() }.overloaded(), overloaded, "{preset:?}");
+    }
 }

@@ -119,6 +119,10 @@ pub(super) fn object(
         (Owner::Workflow(Workflow::Closed(_, End::Result(_))), Part::Staged) => None,
         (Owner::Workflow(Workflow::Closed(_, End::Result(_))), _) => Some(Finding::LostTask),
         (Owner::Workflow(Workflow::Closed(since, _)), _) => stray(*since),
+        // Its row may have been lost for longer than Temporal keeps histories: this may be all that is left of it.
+        (Owner::Workflow(Workflow::Unknown), Part::Image) => {
+            (age >= min_age).then_some(Finding::UnknownObject)
+        }
         (Owner::Workflow(Workflow::Unknown), _) => stray(Duration::MAX),
     }
 }

@@ -124,7 +124,11 @@ impl Run<'_> {
                     output.add(Finding::StrayObject, key.to_owned());
                 }
                 Some(finding) => {
-                    output.add(finding, format!("{key}: the bucket has none of the objects of image rows"));
+                    let why = match trusted {
+                        true => "neither a row nor a workflow tells of its task",
+                        false => "the bucket has none of the objects of image rows",
+                    };
+                    output.add(finding, format!("{key}: {why}"));
                 }
             }
         }

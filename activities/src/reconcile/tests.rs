@@ -88,7 +88,8 @@ fn an_object_is_removed_only_when_its_task_can_not_need_it() {
         (&[Reference, Image, Staged], &closed(DAY, refused()), DAY, Some(StrayObject)),
         (&[Reference, Image, Staged], &closed(DAY, terminated()), DAY, Some(StrayObject)),
         (&[Reference, Image, Staged], &unknown, HOUR, None),
-        (&[Reference, Image, Staged], &unknown, DAY, Some(StrayObject)),
+        (&[Reference, Staged], &unknown, DAY, Some(StrayObject)),
+        (&[Image], &unknown, DAY, Some(UnknownObject)),
         (&[Reference, Image], &closed(HOUR, result(TaskState::Partial)), HOUR, Some(LostTask)),
         (&[Staged], &closed(9 * DAY, result(TaskState::Partial)), 9 * DAY, None),
     ] {

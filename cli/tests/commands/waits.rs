@@ -167,6 +167,10 @@ async fn limits_that_hold_a_call_back_are_named() {
     let shown = waits_because(&stack, &given, "calls, and may have 1").await;
     takes(&shown, 5.0..=180.0);
 
+    // It had three images too; the next call asks for one.
+    set(&["--calls-per-minute", "none", "--images-per-minute", "3"]).await;
+    let shown = waits_because(&stack, &given, "images, and may have 3: its next call asks for 1").await;
+    takes_nobody_knows(&shown, "images a minute are limited");
     task.cancel("test").await.unwrap();
 }
 

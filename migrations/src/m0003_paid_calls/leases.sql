@@ -153,7 +153,7 @@ BEGIN
         SELECT * INTO key FROM provider_keys k WHERE k.provider_key = p.provider_key;
         freed := true;
     END IF;
-    free := free_for_leases(key);
+    free := free_for_leases(key, array(SELECT l.lease_id FROM unnest(held) AS l));
     IF free IS NULL THEN
         own.granted := greatest(p.most, p.holds);
     ELSE

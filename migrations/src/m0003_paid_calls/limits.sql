@@ -11,26 +11,29 @@ CREATE FUNCTION is_living(lease leases) RETURNS boolean LANGUAGE sql AS $$
             OR darkroom_now() < darkroom_up_since() + (lease.expires_at - lease.seen_at))
 $$;
 
--- How long a call that nobody waits for any more uses capacity, from its begin: as set, or twice what the longest of the key's last hundred
--- calls took, 15 s at least. NULL where none is known: until the call's timeout.
-CREATE FUNCTION orphan_span(key provider_keys) RETURNS interval LANGUAGE sql AS $$
-    SELECT CASE WHEN key.orphan_ms IS NOT NULL THEN key.orphan_ms * interval '1 ms'
-                ELSE (SELECT greatest(interval '15 s', 2 * max(last.ended_at - last.begun_at))
-                        FROM (SELECT ended_at, begun_at FROM calls
-                               WHERE provider_key = key.provider_key AND state = 'done' ORDER BY begun_at DESC LIMIT 100) AS last
-                      HAVING count(*) > 0) END
+-- What the longest of a key's last hundred calls took; NULL where none is known.
+CREATE FUNCTION longest_call(p_key text) RETURNS interval LANGUAGE sql AS $$
+    SELECT max(last.ended_at - last.begun_at)
+      FROM (SELECT ended_at, begun_at FROM calls WHERE provider_key = p_key AND state = 'done' ORDER BY begun_at DESC LIMIT 100) AS last
 $$;
 
--- Calls that may run at the provider and are nobody's any more: of ended leases, or given up by their workers.
-CREATE FUNCTION calls_without_a_lease(key provider_keys) RETURNS integer LANGUAGE plpgsql AS $$
+-- How long a call that nobody waits for any more uses capacity, from its begin: as set, or twice as long as calls take, 15 s at least. NULL
+-- where that is not known: until the call's timeout.
+CREATE FUNCTION orphan_span(key provider_keys) RETURNS interval LANGUAGE sql AS $$
+    SELECT CASE WHEN key.orphan_ms IS NOT NULL THEN key.orphan_ms * interval '1 ms'
+                ELSE (SELECT greatest(interval '15 s', 2 * longest) FROM longest_call(key.provider_key) AS longest WHERE longest IS NOT NULL) END
+$$;
+
+-- Calls that may run at the provider and are nobody's any more: of ended leases, or given up by their workers. p_leases: the key's leases that
+-- have not ended, which a renewal has read already.
+CREATE FUNCTION calls_without_a_lease(key provider_keys, p_leases bigint[]) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     begun timestamptz[];
 BEGIN
     SELECT array_agg(calls.begun_at) INTO begun
       FROM calls
-      LEFT JOIN leases ON leases.lease_id = calls.lease_id AND leases.ended_at IS NULL
      WHERE calls.provider_key = key.provider_key AND calls.state IN ('open', 'ambiguous') AND calls.runs_until > darkroom_now()
-       AND (calls.state = 'ambiguous' OR leases.lease_id IS NULL);
+       AND (calls.state = 'ambiguous' OR calls.lease_id <> ALL (p_leases));
     IF begun IS NULL THEN
         RETURN 0;
     END IF;
@@ -47,10 +50,10 @@ CREATE FUNCTION probes_allowed(key provider_keys) RETURNS integer LANGUAGE sql A
 $$;
 
 -- Calls that workers may have in flight under their leases; NULL: any number.
-CREATE FUNCTION free_for_leases(key provider_keys) RETURNS integer LANGUAGE sql AS $$
+CREATE FUNCTION free_for_leases(key provider_keys, p_leases bigint[]) RETURNS integer LANGUAGE sql AS $$
     SELECT CASE WHEN key.failing >= 5 THEN least(probes_allowed(key), free) ELSE free END
       FROM (SELECT CASE WHEN key.calls_at_once IS NOT NULL
-                        THEN greatest(0, key.calls_at_once - calls_without_a_lease(key)) END AS free) AS counted
+                        THEN greatest(0, key.calls_at_once - calls_without_a_lease(key, p_leases)) END AS free) AS counted
 $$;
 
 -- Notes what a key's limits have become.

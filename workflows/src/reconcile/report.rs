@@ -101,7 +101,7 @@ pub enum Finding {
     UnknownObject,
 }
 
-/// A repair that loses nothing.
+/// A repair that `reconcile` makes by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Repair {

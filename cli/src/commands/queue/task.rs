@@ -22,6 +22,8 @@ struct Standing<'a> {
     pending: Vec<Pending>,
     /// Calls that are served before its next one.
     ahead: Option<u32>,
+    /// How many images its next call asks for.
+    next_images: u32,
     key_name: &'a str,
     key: Value,
     pace: Pace,
@@ -71,6 +73,8 @@ pub(super) async fn look(
         is_closed,
         pending,
         ahead: (own.calls > 0).then(|| order::ahead(&queue.calls, own, 0)),
+        // Its retouching comes first, and is one image.
+        next_images: if own.later > 0 { 1 } else { config.images_a_call() },
         key_name,
         key: keys.into_iter().find(|key| key["provider_key"] == key_name).unwrap_or_default(),
         pace: report::pace(database, key_name).await?,
@@ -108,7 +112,7 @@ impl Standing<'_> {
         if waiting == 0 {
             return Reason::without_estimate(self.storing(), "no estimate: its paid calls are done");
         }
-        if let Some(stopped) = stopped(&self.key, self.key_name) {
+        if let Some(stopped) = stopped(&self.key, self.key_name, self.next_images) {
             return stopped;
         }
         let is_paid = |pending: &&Pending| ["beautify", "generate"].contains(&pending.activity.as_str());
@@ -130,8 +134,15 @@ impl Standing<'_> {
 
     fn in_the_queue(&self) -> String {
         let ahead = self.ahead.unwrap_or_default();
-        if ahead == 0 && self.number("in_flight") < self.number("granted") {
+        if ahead == 0 && self.number("in_flight") + self.number("idle") < self.number("granted") {
             return "it is next, and is given to a worker now".into();
+        }
+        if ahead == 0 && self.number("in_flight") < self.number("granted") {
+            return format!(
+                "it is next: {} of the calls at once are kept by workers that wait for work, and a worker of its route takes it as soon as \
+                 it has one",
+                self.number("idle")
+            );
         }
         format!("{}, and {ahead} calls are served before its next one", self.in_use())
     }
@@ -204,8 +215,12 @@ impl Standing<'_> {
                 .chain(self.pace.orphans_ms.iter().copied())
                 .collect(),
         });
+        let images_are_limited = self.key["images_per_minute"].is_u64();
         let (done_in_ms, method) = match (&service, reason.no_estimate) {
             (_, Some(no_estimate)) => (None, no_estimate.to_owned()),
+            (_, None) if images_are_limited && last.is_some() => {
+                (None, "no estimate: the key's images a minute are limited".to_owned())
+            }
             (None, None) => (None, "no estimate: no call of this key has been answered yet".to_owned()),
             (Some(service), None) => (self.done_in_ms(service, last), self.method(service, last)),
         };
@@ -258,7 +273,7 @@ fn seconds(ms: f64) -> String {
 }
 
 /// Why no call of the key may begin, whoever's it is.
-fn stopped(key: &Value, name: &str) -> Option<Reason> {
+fn stopped(key: &Value, name: &str, next_images: u32) -> Option<Reason> {
     let number = |name: &str| key[name].as_u64().unwrap_or_default();
     let never = |why: String| Some(Reason::without_estimate(why, NO_CALL_BEGINS));
     if number("workers") == 0 && number("cut_off") > 0 {
@@ -294,17 +309,17 @@ fn stopped(key: &Value, name: &str) -> Option<Reason> {
         let why = format!("the provider asked to wait: for {wait} from now");
         return Some(Reason { closed_ms, ..Reason::new(why) });
     }
-    for (what, limit) in [("calls", "calls_per_minute"), ("images", "images_per_minute")] {
-        let used = number(&format!("{what}_last_minute"));
-        if let Some(limit) = key[limit].as_u64().filter(|limit| used >= *limit) {
-            let why = format!("the last minute had {used} {what}, and may have {limit}");
-            return match (what, limit) {
-                ("calls", 1..) => Some(Reason::new(why)),
-                _ => never(why),
-            };
-        }
+    let had = number("calls_last_minute");
+    if let Some(limit) = key["calls_per_minute"].as_u64().filter(|limit| had >= *limit) {
+        let why = format!("the last minute had {had} calls, and may have {limit}");
+        return if limit > 0 { Some(Reason::new(why)) } else { never(why) };
     }
-    None
+    let had = number("images_last_minute");
+    key["images_per_minute"].as_u64().filter(|limit| had + u64::from(next_images) > *limit).map(|limit| {
+        Reason::new(format!(
+            "the last minute had {had} images, and may have {limit}: its next call asks for {next_images}"
+        ))
+    })
 }
 
 /// A task that isn't among those that run: it has ended, or has no row yet.
@@ -330,3 +345,6 @@ async fn not_running(
     let text = format!("task       {task_id}\nwhy        {why}\n");
     Ok(View { json: json!({"task_id": task_id, "state": state, "why": why}), text })
 }
+
+#[cfg(test)]
+mod tests;
