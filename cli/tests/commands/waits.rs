@@ -156,20 +156,21 @@ async fn limits_that_hold_a_call_back_are_named() {
         let (code, _, stderr) = darkroom(&stack, &[&["limits", "set"], arguments].concat(), "").await;
         assert_eq!(code, 0, "{stderr}");
     };
+    stack.run(&a_task()).await;
     set(&["--ceiling", "0"]).await;
     let given = a_task();
     let task = stack.begin(&given).await;
     let shown = waits_because(&stack, &given, "may make 0 calls at once").await;
     takes_nobody_knows(&shown, "no call may begin");
 
-    // The last minute had those of the task that was run to learn the pace.
+    // The last minute had those of the two tasks before.
     set(&["--ceiling", "4", "--calls-per-minute", "1"]).await;
     let shown = waits_because(&stack, &given, "calls, and may have 1").await;
     takes(&shown, 5.0..=180.0);
 
-    // It had three images too; the next call asks for one.
-    set(&["--calls-per-minute", "none", "--images-per-minute", "3"]).await;
-    let shown = waits_because(&stack, &given, "images, and may have 3: its next call asks for 1").await;
+    // It had six images too; the next call asks for one.
+    set(&["--calls-per-minute", "none", "--images-per-minute", "6"]).await;
+    let shown = waits_because(&stack, &given, "had 6 images, and may have 6: its next call asks for 1").await;
     takes_nobody_knows(&shown, "images a minute are limited");
     task.cancel("test").await.unwrap();
 }

@@ -102,7 +102,7 @@ pub(crate) fn begins_in_ms(service: &Service, ahead: u32) -> Option<f64> {
         free.insert(place, ends);
     }
     let by_slots = free.front().copied().unwrap_or_default().max(service.closed_ms);
-    let by_rate = service.a_minute.map_or(0.0, |(most, had)| f64::from((had + ahead) / most) * 60_000.0);
+    let by_rate = service.a_minute.map_or(0.0, |(most, had)| f64::from((had.min(most) + ahead) / most) * 60_000.0);
     Some(by_slots.max(by_rate))
 }
 
@@ -157,6 +157,8 @@ mod tests {
             (free.clone(), 24, Some(16_000.0)),
             (Service { a_minute: Some((10, 0)), ..free.clone() }, 24, Some(120_000.0)),
             (Service { a_minute: Some((10, 10)), ..free.clone() }, 0, Some(60_000.0)),
+            // The rate was lowered meanwhile.
+            (Service { a_minute: Some((1, 10)), ..free.clone() }, 1, Some(120_000.0)),
             (Service { a_minute: Some((0, 0)), ..free.clone() }, 0, None),
             (Service { at_once: 0, ..free.clone() }, 0, None),
             (Service { closed_ms: 5_000.0, ..free.clone() }, 12, Some(13_000.0)),
