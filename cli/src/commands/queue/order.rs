@@ -102,7 +102,8 @@ pub(crate) fn begins_in_ms(service: &Service, ahead: u32) -> Option<f64> {
         free.insert(place, ends);
     }
     let by_slots = free.front().copied().unwrap_or_default().max(service.closed_ms);
-    let by_rate = service.a_minute.map_or(0.0, |(most, had)| f64::from((had.min(most) + ahead) / most) * 60_000.0);
+    let by_rate =
+        service.a_minute.map_or(0.0, |(most, had)| f64::from((had.min(most) + ahead) / most) * 60_000.0);
     Some(by_slots.max(by_rate))
 }
 
