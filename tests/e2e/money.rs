@@ -26,24 +26,26 @@ fn completed(images: usize, billed: u64) -> Outcome {
 async fn a_call_that_may_have_been_billed_each_time_is_made_five_times_and_no_more() {
     let page = |status| Fault::Says { status, body: "<html>Gateway Timeout</html>".into(), billed: true };
     let faults = [Fault::CutBody, Fault::ResetAfterBilling, Fault::MalformedJson, page(504), page(524)];
-    let made = faults.map(async |fault| {
-        let stack = Stack::start().await;
-        stack.provider.faults().add(Rule::new(fault.clone()).prompt("in a garden"));
-        let task = a_task();
+    let made = faults.map(|fault| {
+        Box::pin(async move {
+            let stack = Stack::start().await;
+            stack.provider.faults().add(Rule::new(fault.clone()).prompt("in a garden"));
+            let task = a_task();
 
-        let ended = stack.result(&stack.begin(&task).await).await;
+            let ended = stack.result(&stack.begin(&task).await).await;
 
-        let Err(Error::Failed { failure, .. }) = ended else { panic!("{fault:?}: {ended:?}") };
-        assert_eq!(failure.kind, FailureKind::Ambiguous, "{fault:?}");
-        assert!(failure.message.contains("made 5 times without a result"), "{}", failure.message);
-        let expected = Outcome {
-            state: Some(TaskState::Failed),
-            rows: 0,
-            objects: 0,
-            missing: vec![(MissingReason::Ambiguous, 2)],
-            images_billed: 1 + 5 * 2,
-        };
-        assert_eq!(stack.outcome(&task).await, expected, "{fault:?}");
+            let Err(Error::Failed { failure, .. }) = ended else { panic!("{fault:?}: {ended:?}") };
+            assert_eq!(failure.kind, FailureKind::Ambiguous, "{fault:?}");
+            assert!(failure.message.contains("made 5 times without a result"), "{}", failure.message);
+            let expected = Outcome {
+                state: Some(TaskState::Failed),
+                rows: 0,
+                objects: 0,
+                missing: vec![(MissingReason::Ambiguous, 2)],
+                images_billed: 1 + 5 * 2,
+            };
+            assert_eq!(stack.outcome(&task).await, expected, "{fault:?}");
+        })
     });
     futures::stream::iter(made).buffer_unordered(side_by_side(5)).collect::<()>().await;
 }
