@@ -11,7 +11,7 @@ use database::leases::{self, Holder, Renewal};
 use database::{DatabaseConnection, Settings};
 use futures::future::try_join_all;
 use sandbox::{Folder, Postgres};
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::{AccessMode, ConnectionTrait, DbBackend, IsolationLevel, Statement, TransactionTrait};
 use tokio::time::Instant;
 use workflows::types::GenerateOutput;
 
@@ -26,6 +26,9 @@ const LEDGER: u32 = 100_000;
 const CALL: Duration = Duration::from_millis(400);
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(5);
+/// Workers that renew while a snapshot is kept, and how often in all: thirty minutes of theirs.
+const RENEWERS: usize = 8;
+const RENEWALS: usize = 14_400;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -67,9 +70,47 @@ async fn main() -> Result<()> {
         });
         println!("{name:<24}{p50:>19.2} ms{p95:>9.2} ms{rate:>24.0}/s");
     }
+    let [first, last] = renewals_under_a_snapshot(&database).await?;
+    println!(
+        "a renewal, {RENEWERS} workers, {RENEWALS} renewals in all while another transaction keeps its snapshot, p50: the first thousand \
+         {first:.2} ms, the last {last:.2} ms"
+    );
     drop(database);
     postgres.stop().await?;
     folder.remove().await
+}
+
+/// Renews the leases of some workers in turns, while a transaction keeps its snapshot as a backup does for hours. What a renewal takes at the
+/// beginning and at the end, in milliseconds.
+async fn renewals_under_a_snapshot(database: &DatabaseConnection) -> Result<[f64; 2]> {
+    let snapshot = database
+        .begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly))
+        .await?;
+    snapshot.execute_unprepared("SELECT count(*) FROM leases").await?;
+    let holders: Vec<Holder> = (0..RENEWERS)
+        .map(|number| Holder {
+            provider_key: "of many".into(),
+            worker: format!("renewer-{number}"),
+            ..holder()
+        })
+        .collect();
+    let mut held: Vec<Option<i64>> = vec![None; RENEWERS];
+    let mut took = Vec::new();
+    for number in 0..RENEWALS {
+        let which = number % RENEWERS;
+        let renewal = Renewal { calls: 0, holds: 0, wanted: 6, ..renewal(held[which], number as i64 + 1) };
+        let began = Instant::now();
+        let grant = leases::grant(database, &holders[which], &renewal, Duration::from_secs(600)).await?;
+        took.push(began.elapsed().as_secs_f64() * 1e3);
+        held[which] = Some(grant.lease_id);
+    }
+    snapshot.commit().await?;
+    let median = |took: &[f64]| {
+        let mut took = took.to_vec();
+        took.sort_by(f64::total_cmp);
+        took[took.len() / 2]
+    };
+    Ok([median(&took[..1_000]), median(&took[RENEWALS - 1_000..])])
 }
 
 /// One way of asking before a call, and of telling after it.
@@ -229,7 +270,7 @@ async fn prepare(database: &DatabaseConnection) -> Result<()> {
                             ended_at, images_billed, cost_usd)
          SELECT '{KEY}', 0, 'old-' || n, 'old-' || n / 15, 'user', 'pro', n::text, 5, 'f', 'done', now() - n * interval '1 s',
                 now() - n * interval '1 s', now() - n * interval '1 s', 5, 0.2 FROM generate_series(1, {LEDGER}) AS n;
-         CREATE TABLE semaphore (used integer NOT NULL); INSERT INTO semaphore VALUES (0); ANALYZE;"
+         SELECT set_limits('of many', '{{\"ceiling\": 48}}'); CREATE TABLE semaphore (used integer NOT NULL); INSERT INTO semaphore VALUES (0); ANALYZE;"
     );
     database.execute_unprepared(&fill).await?;
     Ok(())
