@@ -83,9 +83,8 @@ async fn main() -> Result<()> {
 /// Renews the leases of some workers in turns, while a transaction keeps its snapshot as a backup does for hours. What a renewal takes at the
 /// beginning and at the end, in milliseconds.
 async fn renewals_under_a_snapshot(database: &DatabaseConnection) -> Result<[f64; 2]> {
-    let snapshot = database
-        .begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly))
-        .await?;
+    let snapshot =
+        database.begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly)).await?;
     snapshot.execute_unprepared("SELECT count(*) FROM leases").await?;
     let holders: Vec<Holder> = (0..RENEWERS)
         .map(|number| Holder {
