@@ -84,7 +84,7 @@ pub async fn limits(db: &DatabaseConnection) -> Result<Vec<Value>, Error> {
                           AND c.state = 'open' AND c.runs_until > darkroom_now() AND l.ended_at IS NULL) AS in_flight,
                       (SELECT coalesce(sum(l.granted), 0) FROM leases l
                         WHERE l.provider_key = key.provider_key AND l.ended_at IS NULL) AS granted,
-                      (SELECT coalesce(sum(least(l.keeps, l.granted)), 0) FROM leases l
+                      (SELECT coalesce(sum(greatest(0, least(l.keeps, l.granted) - l.calls)), 0) FROM leases l
                         WHERE l.provider_key = key.provider_key AND is_living(l)) AS idle,
                       (SELECT count(*) FROM calls c WHERE c.provider_key = key.provider_key AND c.state <> 'unsent'
                           AND c.begun_at > darkroom_now() - interval '1 minute') AS calls_last_minute,
