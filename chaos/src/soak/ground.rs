@@ -83,13 +83,11 @@ impl Ground {
         let through = self.links.through(&self.stack.environment());
         let mut environment: BTreeMap<String, String> = through.into_iter().collect();
         // Sent even where it is ignored: the meter names calls by it.
-        let mut settings = vec![
-            ("DARKROOM_PROVIDER__IDEMPOTENCY_HEADER", "Idempotency-Key"),
-            ("DARKROOM_WORKER__SHUTDOWN_GRACE_S", "10"),
-        ];
+        let mut settings = vec![("DARKROOM_PROVIDER__IDEMPOTENCY_HEADER", "Idempotency-Key")];
         if self.began.elapsed() >= self.soak.default_timeouts {
             settings.extend([
                 ("DARKROOM_PROVIDER__TIMEOUT_S", "6"),
+                ("DARKROOM_WORKER__SHUTDOWN_GRACE_S", "10"),
                 ("DARKROOM_DATABASE__STATEMENT_TIMEOUT_MS", "3000"),
                 ("DARKROOM_STORAGE__REQUEST_TIMEOUT_MS", "5000"),
                 ("DARKROOM_FETCH__READ_TIMEOUT_MS", "3000"),
