@@ -58,10 +58,11 @@ pub(crate) fn ledger_is_the_bill(facts: &Facts) -> Vec<String> {
         facts.meter.calls.iter().map(|call| (format!("req_{:08}", call.seq), call)).collect();
     for row in facts.calls.iter().filter(|row| row.state == "done") {
         let call = row.request_id.as_deref().and_then(|id| by_request.get(id));
-        // Where keys are honoured, a repeated call is answered again and not billed again.
+        // Where keys are honoured, a repeated call is answered again and not billed again. Of an answer without an image the worker can't tell.
         let fits = |call: &Call| {
+            let as_recorded = [Some(call.images_billed as i32), Some(0)].contains(&row.images_billed);
             call.replayed
-                || call.billed && [Some(call.images_billed as i32), Some(0)].contains(&row.images_billed)
+                || call.billed && (as_recorded || row.images_billed.is_none() && call.images_billed == 0)
         };
         if !call.is_some_and(|call| fits(call)) {
             wrong.push(format!("the ledger has a call that was billed otherwise: {row:?} {call:?}"));
@@ -70,7 +71,10 @@ pub(crate) fn ledger_is_the_bill(facts: &Facts) -> Vec<String> {
     for call in facts.meter.calls.iter().filter(|call| call.billed) {
         let rows = rows.get(name(call)).map(Vec::as_slice).unwrap_or_default();
         let id = format!("req_{:08}", call.seq);
-        let known = rows.iter().any(|row| row.state == "done" && row.request_id.as_ref() == Some(&id));
+        // An answer whose entries are all rejected is a rejection.
+        let known = rows.iter().any(|row| {
+            ["done", "rejected"].contains(&row.state.as_str()) && row.request_id.as_ref() == Some(&id)
+        });
         // A settled call was answered again under its key, and is billed there.
         let unknown =
             rows.iter().any(|row| ["open", "ambiguous", "settled", "lost"].contains(&row.state.as_str()));

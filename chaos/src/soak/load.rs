@@ -7,26 +7,41 @@ use anyhow::Result;
 use client::Error;
 use client::types::GenerateImagesInput;
 use sandbox::Chance;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout_at};
 
 use super::ground::{FORBIDDEN, Reach};
 
+/// Tasks that are open at a time, at most. Where calls that hang use the limit for minutes, tasks would else come faster than they end, and
+/// the soak would end with a backlog of hours.
+const OPEN_AT_MOST: usize = 100;
+
 /// Starts tasks until then.
 pub(super) async fn run(reach: Arc<Reach>, mut chance: Chance, until: Instant) -> Result<()> {
-    let mut running = JoinSet::new();
+    let open = Arc::new(Semaphore::new(OPEN_AT_MOST));
+    let mut callers = JoinSet::new();
     for number in 1.. {
         sleep(Duration::from_millis(chance.between(200, 1_800))).await;
         if Instant::now() >= until {
             break;
         }
+        let Ok(place) = timeout_at(until.into(), open.clone().acquire_owned()).await else { break };
         let input = input(number, &mut chance, &reach.photos);
-        running.spawn(one(reach.clone(), input, chance.fork()));
+        callers.spawn(one(reach.clone(), input, chance.fork(), place?));
     }
-    while let Some(ended) = running.join_next().await {
+    while let Some(ended) = callers.join_next().await {
         ended?;
     }
     Ok(())
+}
+
+/// Keeps a task's place until it has ended.
+async fn keep(reach: Arc<Reach>, task_id: String, place: OwnedSemaphorePermit) {
+    while !reach.client.task(&task_id).is_closed().await.unwrap_or(false) {
+        sleep(Duration::from_secs(1)).await;
+    }
+    drop(place);
 }
 
 fn input(number: u32, chance: &mut Chance, photos: &[String]) -> GenerateImagesInput {
@@ -49,13 +64,14 @@ fn input(number: u32, chance: &mut Chance, photos: &[String]) -> GenerateImagesI
 }
 
 /// One task's caller: starts it, however often that takes, and does to it what callers do.
-async fn one(reach: Arc<Reach>, input: GenerateImagesInput, mut chance: Chance) {
+async fn one(reach: Arc<Reach>, input: GenerateImagesInput, mut chance: Chance, place: OwnedSemaphorePermit) {
     reach.started(&input.task_id);
     if chance.below(4) == 0 {
         tokio::join!(start(&reach, &input), start(&reach, &input));
     } else {
         start(&reach, &input).await;
     }
+    tokio::spawn(keep(reach.clone(), input.task_id.clone(), place));
     if chance.below(5) == 0 {
         let other = GenerateImagesInput {
             prompt: Some("something else".into()),
