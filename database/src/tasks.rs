@@ -149,7 +149,8 @@ pub async fn finish(
     let finished = Statement::from_sql_and_values(
         db.get_database_backend(),
         "WITH ended AS (
-             UPDATE tasks SET state = $2, missing = $3, failure_kind = $4, failure_message = $5, finished_at = now()
+             UPDATE tasks
+                SET state = $2, missing = $3, failure_kind = $4, failure_message = $5, finished_at = now(), images_planned = $14
               WHERE task_id = $1 AND state = 'running'
           RETURNING task_id
          ), inserted AS (
@@ -174,6 +175,8 @@ pub async fn finish(
             column(images, |image| image.object.width as i32),
             column(images, |image| image.object.height as i32),
             column(images, |image| image.object.sha256.clone()),
+            // A `prepare` of which the cancelled workflow never heard may have planned some meanwhile.
+            (output.images_planned as i32).into(),
         ],
     );
     Ok(crate::one(db, finished).await?.try_get("", "ended")?)

@@ -139,3 +139,22 @@ async fn in_insert_it_comes_too_late() {
     assert_eq!(stack.result(&task).await.unwrap().state, TaskState::Completed);
     assert_eq!(outcome(&stack, &given).await, (Some(TaskState::Completed), 2, 2, 3));
 }
+
+#[tokio::test]
+async fn what_a_prepare_planned_of_which_the_workflow_never_heard_is_not_missing() {
+    let stack = Stack::with().without_worker().start().await;
+    let given = a_task();
+    database::tasks::begin(&stack.database, &given.0, 30, None).await.unwrap();
+    let ended = GenerateImagesOutput {
+        task_id: given.0.task_id.clone(),
+        state: TaskState::Cancelled,
+        images_planned: 0,
+        images: Vec::new(),
+        missing: Vec::new(),
+    };
+
+    assert!(database::tasks::finish(&stack.database, &ended, None).await.unwrap());
+
+    let recorded = database::tasks::find(&stack.database, &given.0.task_id).await.unwrap().unwrap();
+    assert_eq!(recorded.output, ended);
+}
