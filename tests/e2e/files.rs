@@ -86,6 +86,40 @@ async fn a_staged_object_that_the_store_misses_for_a_while_costs_no_call() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_made_again_stages_under_keys_of_its_own() {
+    let mut stack = Stack::with()
+        .openai()
+        .configure(|config| config.worker.roles = vec![Role::Tasks, Role::Generate])
+        .start()
+        .await;
+    let given = a_task();
+    let staging = keys::staging_prefix(&given.0.task_id);
+    let task = stack.begin(&given).await;
+    stack.wait_until_scheduled(&task, "transfer-beautify").await;
+    let first = stack.storage.list(&staging).await.unwrap();
+    stack.terminate(&task).await;
+    stack.stop_worker();
+    // The same task makes the same call with another request.
+    stack.config.beautify.prompt = "Retouch it less.".into();
+    stack.start_worker();
+
+    let workflow_id = keys::workflow_id(&given.0.task_id);
+    let input = serde_json::json!(given.0);
+    let staged_again = async {
+        stack.provider.meter().wait_until(|meter| meter.billed_calls == 2).await.unwrap();
+        stack.wait_until_scheduled(&task, "transfer-beautify").await;
+        stack.storage.list(&staging).await.unwrap()
+    };
+    let both = tokio::select! {
+        ended = stack.run_by_name(&workflow_id, &input) => panic!("no worker transfers: {ended:?}"),
+        both = staged_again => both,
+    };
+
+    assert_eq!((first.len(), both.len()), (1, 2), "{both:?}");
+    assert!(both.contains(&first[0]), "{first:?} {both:?}");
+}
+
+#[tokio::test]
 async fn a_file_of_a_kind_that_is_not_stored_is_downloaded_once_and_not_paid_for_again() {
     let stack = Stack::start().await;
     stack.provider.faults().add(Rule::new(Fault::DownloadGif).prompt("a garden"));
