@@ -88,6 +88,14 @@ async fn is_completed_anew(stack: &Stack, given: &GivenTask, before: BTreeMap<St
     assert_eq!(after, BTreeMap::from([("a beach".to_owned(), 15), ("a garden".to_owned(), 15)]));
 }
 
+/// Stops the worker, and waits until the provider has noticed that its downloads have hung up: they would count else, once they are released.
+/// Returns how many images of each prompt were downloaded.
+async fn stopped(stack: &mut Stack) -> BTreeMap<String, usize> {
+    stack.stop_worker();
+    stack.provider.meter().wait_until(|meter| meter.downloads_in_flight == 0).await.unwrap();
+    downloads(stack)
+}
+
 /// How many images of each prompt were downloaded.
 fn downloads(stack: &Stack) -> BTreeMap<String, usize> {
     let meter = stack.provider.meter().snapshot();
@@ -117,8 +125,7 @@ async fn a_terminated_task_started_again_uses_the_results_on_record() {
 async fn a_terminated_task_that_asks_otherwise_is_given_no_other_request_s_images() {
     let mut stack = Stack::start().await;
     let given = terminated(&stack).await;
-    stack.stop_worker();
-    let before = downloads(&stack);
+    let before = stopped(&mut stack).await;
     stack.provider.release_downloads();
     stack.config.generate.batch_size = 3;
     stack.start_worker();
@@ -132,8 +139,7 @@ async fn a_terminated_task_that_asks_otherwise_is_given_no_other_request_s_image
 async fn a_reset_task_that_asks_otherwise_is_given_no_other_request_s_images() {
     let mut stack = Stack::start().await;
     let (given, task) = answered(&stack).await;
-    stack.stop_worker();
-    let before = downloads(&stack);
+    let before = stopped(&mut stack).await;
     stack.reset(&task).await;
     stack.provider.release_downloads();
     stack.config.generate.batch_size = 3;
