@@ -1,4 +1,4 @@
-# The one binary, darkroom, in a small image that runs as nobody in particular.
+# The product's binary, darkroom, in a small image that runs as nobody in particular.
 # Not built by ./test (that takes a Docker engine); its rules are checked by hadolint.
 
 FROM rust:1.95.0-bookworm AS build

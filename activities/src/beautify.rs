@@ -1,18 +1,19 @@
-//! Beautify: one paid call that retouches the user's photo.
+//! The step `beautify` retouches the user's photo by one paid call.
 
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
-use workflows::keys;
+use workflows::keys::CallName;
 use workflows::types::{BeautifyInput, GenerateOutput};
 
-use crate::Activities;
-use crate::paid_call::{PaidCall, make};
+use crate::PaidSteps;
+use crate::paid_call::make;
 use crate::provider::AnswerFormat;
+use crate::request::PaidCall;
 
-/// Has the photo retouched.
+/// Has the user's photo retouched by one paid call.
 ///
-/// Returned, failed, twice: as in `generate.rs`; it is a paid call like any other.
+/// Results, failures and second executions are those of `generate.rs`.
 pub(crate) async fn beautify(
-    reach: &Activities,
+    env: &PaidSteps,
     ctx: &ActivityContext,
     input: BeautifyInput,
 ) -> Result<GenerateOutput, ActivityError> {
@@ -20,12 +21,13 @@ pub(crate) async fn beautify(
         task_id: &input.task_id,
         user_id: &input.user_id,
         plan: &input.plan,
-        name: &keys::beautify_call(input.part),
-        prompt: &reach.beautify_prompt,
+        name: CallName::beautify(input.call_number),
+        prompt: &env.beautify_prompt,
         images: 1,
-        // The whole task waits for it: where nothing else is configured, it comes with the answer, not by another download.
-        answer: reach.provider.settings().answer.unwrap_or(AnswerFormat::B64Json),
+        // The whole task waits for this image. By default the image comes with the answer, which
+        // saves a download.
+        answer: env.provider.settings().answer.unwrap_or(AnswerFormat::B64Json),
         reference_key: &input.photo_key,
     };
-    make(reach, ctx, paid).await
+    make(env, ctx, paid).await
 }

@@ -1,4 +1,4 @@
-//! Heartbeats: sent while a step works, so that its worker's death is noticed and a cancel is heard.
+//! Heartbeats of a step, which show Temporal that the worker lives, and bring a cancel to the step.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,19 +9,22 @@ use temporalio_client::{ActivityIdentifier, RpcOptions};
 use temporalio_sdk::activities::ActivityContext;
 use tokio::time::{Instant, timeout};
 
-/// How often a step beats, first after as long: half the shortest heartbeat timeout. A step that takes less costs the server nothing.
+/// Time between a step's heartbeats, and before the first one. The interval is half the shortest
+/// heartbeat timeout.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a step waits for the server to take note.
+/// Time that a step waits for the server to record its progress.
 const NOTED_WITHIN: Duration = Duration::from_secs(2);
 
-/// What a step has done so far, kept with Temporal: a next attempt goes on from there. The last heartbeat of a failed attempt
-/// reaches the server with its failure; that of a killed worker may be a second old.
+/// Progress of a step, kept with Temporal, from which the next attempt goes on. The last heartbeat
+/// of a failed attempt reaches the server with its failure. The last heartbeat of a killed worker
+/// may be some seconds old.
 #[derive(Debug, Default)]
-pub(crate) struct Done<T>(Mutex<T>);
+pub(crate) struct Checkpoint<T>(Mutex<T>);
 
-impl<T: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static> Done<T> {
-    /// What the previous attempt left; nothing in the first, or where it can't be read.
+impl<T: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static> Checkpoint<T> {
+    /// Returns the progress of the previous attempt. The default stands for a first attempt, and
+    /// for details that can't be read.
     pub(crate) fn resume(ctx: &ActivityContext) -> Self {
         Self(Mutex::new(ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default()))
     }
@@ -34,7 +37,8 @@ impl<T: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static> 
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Beats while `step` works, and once more when it has failed: what it has done is for the next attempt.
+    /// Sends heartbeats while `step` works. Sends another one when `step` has failed, so that the
+    /// next attempt knows the progress.
     pub(crate) async fn beat<R, E>(
         &self,
         ctx: &ActivityContext,
@@ -55,11 +59,12 @@ impl<T: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static> 
         }
     }
 
-    /// Changes what the step has done, and waits until the server has it: the SDK holds heartbeats back for up to 1.6 s, and
-    /// a worker may not live as long. Where the server can't be reached, the step goes on all the same.
+    /// Changes the progress, and waits until the server has it. The SDK holds heartbeats back for
+    /// up to 1 s, and a worker may die sooner. If the server can't be reached, the step goes on all
+    /// the same.
     pub(crate) async fn note(&self, ctx: &ActivityContext, change: impl FnOnce(&mut T)) {
         self.change(change);
-        // Replaces an older one that the SDK holds back.
+        // The SDK may hold an older heartbeat back, which this one replaces.
         self.send(ctx).await;
         let token = ActivityIdentifier::from_task_token(ctx.info().task_token.clone().into());
         let handle = ctx.client().get_async_activity_handle(token);

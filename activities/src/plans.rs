@@ -1,4 +1,4 @@
-//! Pure: the configured plans, and whether a task fits its plan.
+//! Configured plans, and the check whether a task fits its plan. The module is pure.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,16 @@ use serde::Deserialize;
 use workflows::plan::batches;
 use workflows::types::{GenerateImagesInput, PlanSpec};
 
-/// A plan; section `[plans.<name>]` of the configuration.
+/// Plan, from the section `[plans.<name>]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// Images a task of this plan gets.
+    /// Number of images of a task of this plan.
     pub images: u32,
-    /// Weight of its lane: the calls that it gets, beside those of other lanes, while all of them have work.
+    /// Weight of the plan's lane. Lanes that have work get calls in proportion to their weights.
     pub weight: f32,
-    /// Running tasks of one user that stand in it; further ones wait in a lane of the user's own, whose weight is 1.
+    /// Number of running tasks of one user that stand in the plan's lane. Further tasks wait in a
+    /// lane of the user's own, whose weight is 1.
     #[serde(default = "one")]
     pub tasks_in_lane: u32,
 }
@@ -23,10 +24,11 @@ fn one() -> u32 {
     1
 }
 
-/// Bytes of prompts that a task's calls may carry in all.
+/// Largest sum of the bytes of the prompts that a task's calls carry.
 const MAX_SCHEDULED_PROMPT_BYTES: usize = 2_000_000;
 
-/// The numbers of the task's plan, with batches of at most `batch_size` images. The error is the caller's to mend.
+/// Returns the numbers of the task's plan, with batches of at most `batch_size` images. The error
+/// says what the caller must mend.
 pub fn resolve(
     plans: &BTreeMap<String, Plan>,
     batch_size: u32,
@@ -50,7 +52,7 @@ pub fn resolve(
         ));
     }
     let spec = PlanSpec { name: request.plan.clone(), images: plan.images, batch_size };
-    // All batches are scheduled together, each with its prompt: Temporal takes 4 MB at a time.
+    // All batches are scheduled together, each with its prompt. Temporal takes 4 MB at a time.
     let batches = batches(&spec, prompts.len() as u32);
     let bytes: usize = batches.iter().map(|batch| prompts[batch.prompt_index as usize].len()).sum();
     if bytes > MAX_SCHEDULED_PROMPT_BYTES {

@@ -1,48 +1,43 @@
-//! Prepare: is this a task we can do, and have we done it already?
+//! The step `prepare` checks that a task can be done, and that it hasn't ended already.
 
 use std::sync::Arc;
 
 use database::tasks::Lanes;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use temporalio_sdk::activities::ActivityContext;
 use workflows::failure::FailureKind;
+use workflows::heartbeats::PhotoTries;
 use workflows::keys;
 use workflows::types::{
     GenerateImagesInput, Lane, PlanSpec, PrepareInput, PrepareOutput, Prepared, TaskState,
 };
 
-use crate::failure::{Failure, Retry};
-use crate::fingerprint::hex;
-use crate::heartbeat::Done;
-use crate::{Activities, photo, plans};
+use workflows::failure::Retry;
 
-/// Attempts that may die while they decode a photo. One may have died of something else.
+use crate::failure::Failure;
+use crate::heartbeat::Checkpoint;
+use crate::media::photo;
+use crate::request::hex;
+use crate::{TaskSteps, plans};
+
+/// Number of attempts that ended while decoding a photo, after which the photo counts as invalid. A
+/// single attempt may have ended for another reason.
 const MAX_DEADLY_DECODINGS: u32 = 2;
-
-/// Troubles that earlier attempts had with the photo; kept in the heartbeat.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct PhotoTries {
-    /// Fetches that failed.
-    fetches: u32,
-    /// Decodings that have begun and not ended. Earlier attempts died within theirs.
-    decodings: u32,
-}
 
 /// Checks the input, stores a checked copy of the photo and gives the task its row, in this order.
 ///
-/// Returned `Ready`: the photo is stored and the row exists, running. `Finished`: the task ended before, with this result.
-/// Failed: there is no row, unless there was one before; a copy of the photo may exist.
-/// Twice: the row tells that the photo is there already; the answer is the same.
+/// `Ready` means that the photo is stored and that the row exists and says `running`. `Finished`
+/// has the result of a task that ended before. A failed attempt may leave a copy of the photo. The
+/// row is the last thing that an attempt makes. A second execution finds the row and leaves the
+/// photo alone. The second answer has the same lane, and the plan's numbers as configured by then.
 pub(crate) async fn prepare(
-    reach: &Activities,
+    env: &TaskSteps,
     ctx: &ActivityContext,
-    photo_tries: &Done<PhotoTries>,
+    photo_tries: &Checkpoint<PhotoTries>,
     input: PrepareInput,
 ) -> Result<PrepareOutput, Failure> {
     let request = input.request;
-    let recorded = database::tasks::find(&reach.database, &request.task_id).await?;
+    let recorded = database::tasks::find(&env.database, &request.task_id).await?;
     let is_new = recorded.is_none();
     if let Some(task) = recorded {
         let differences = task.input.differences(&request);
@@ -58,21 +53,22 @@ pub(crate) async fn prepare(
             return Ok(PrepareOutput::Finished { output: task.output, failure: task.failure });
         }
     }
-    let plan = plan(reach, &request)?;
+    let plan = plan(env, &request)?;
     let photo_key = keys::photo(&request.task_id);
     if is_new {
-        let checked = checked_photo(reach, ctx, photo_tries, &request).await?;
-        reach.storage.put(&photo_key, "image/jpeg", checked.bytes.into()).await?;
+        let checked = checked_photo(env, ctx, photo_tries, &request).await?;
+        env.storage.put(&photo_key, "image/jpeg", checked.bytes.into()).await?;
     }
-    let lanes = lanes(reach, &request);
-    let lane = database::tasks::begin(&reach.database, &request, plan.images, lanes.as_ref()).await?;
-    let route = reach.provider.settings().route.clone();
+    let lanes = lanes(env, &request);
+    let lane = database::tasks::begin(&env.database, &request, plan.images, lanes.as_ref()).await?;
+    let route = env.provider.route.clone();
     Ok(PrepareOutput::Ready(Prepared { plan, route, photo_key, lane: lane.unwrap_or_default() }))
 }
 
-/// The lanes that the task may get, as configured now. Which one it gets is decided with its row, and pinned in the history.
-fn lanes(reach: &Activities, request: &GenerateImagesInput) -> Option<Lanes> {
-    let plan = reach.plans.get(&request.plan)?;
+/// Returns the lanes between which `begin_task` decides, as configured now. The decision is
+/// recorded in the task's row and pinned in the history.
+fn lanes(env: &TaskSteps, request: &GenerateImagesInput) -> Option<Lanes> {
+    let plan = env.plans.get(&request.plan)?;
     let user = hex(&Sha256::digest(&request.user_id));
     Some(Lanes {
         plan: Lane { key: keys::plan_lane(&request.plan), weight: plan.weight },
@@ -81,19 +77,19 @@ fn lanes(reach: &Activities, request: &GenerateImagesInput) -> Option<Lanes> {
     })
 }
 
-/// The weight of a user's own lane; the plans' are at least as heavy.
+/// Weight of a user's own lane. The configuration allows no plan a smaller weight.
 const USER_LANE_WEIGHT: f32 = 1.0;
 
-/// The plan's numbers, as configured now: from here on they are the task's own.
-fn plan(reach: &Activities, request: &GenerateImagesInput) -> Result<PlanSpec, Failure> {
-    let batch_size = reach.batch_size.min(reach.provider.settings().images_per_call());
-    plans::resolve(&reach.plans, batch_size, request).map_err(Failure::invalid_input)
+/// Returns the plan's numbers as configured now. The history pins these numbers for the task.
+fn plan(env: &TaskSteps, request: &GenerateImagesInput) -> Result<PlanSpec, Failure> {
+    let batch_size = env.batch_size.min(env.provider.images_per_call());
+    plans::resolve(&env.plans, batch_size, request).map_err(Failure::invalid_input)
 }
 
 async fn checked_photo(
-    reach: &Activities,
+    env: &TaskSteps,
     ctx: &ActivityContext,
-    photo_tries: &Done<PhotoTries>,
+    photo_tries: &Checkpoint<PhotoTries>,
     request: &GenerateImagesInput,
 ) -> Result<photo::CheckedPhoto, Failure> {
     let deaths = photo_tries.get().decodings;
@@ -103,7 +99,7 @@ async fn checked_photo(
         );
         return Err(Failure::invalid_input(message));
     }
-    let limit = reach.fetch.max_photo_bytes;
+    let limit = env.fetch.max_photo_bytes;
     let bytes = if request.photo_is_url() {
         let of = |error| {
             let tries = photo_tries.change(|tries| {
@@ -112,12 +108,12 @@ async fn checked_photo(
             });
             Failure::of_photo_url(error, tries)
         };
-        reach.fetcher.get(&request.photo, limit).await.map_err(of)?.bytes().await.map_err(of)?
+        env.fetcher.get(&request.photo, limit).await.map_err(of)?.bytes().await.map_err(of)?
     } else {
-        reach.storage.get(&request.photo, limit).await.map_err(Failure::of_photo_key)?
+        env.storage.get(&request.photo, limit).await.map_err(Failure::of_photo_key)?
     };
     let closed = |_| Failure::new(FailureKind::Internal, Retry::Backoff, "the worker stops");
-    let permit = Arc::clone(&reach.decoding).acquire_owned().await.map_err(closed)?;
+    let permit = Arc::clone(&env.decoding).acquire_owned().await.map_err(closed)?;
     photo_tries.note(ctx, |tries| tries.decodings += 1).await;
     let decoding = tokio::task::spawn_blocking(move || {
         let _permit = permit;
@@ -127,7 +123,7 @@ async fn checked_photo(
     photo_tries.note(ctx, |tries| tries.decodings -= 1).await;
     match checked {
         Ok(checked) => Ok(checked?),
-        // The same bytes would do it again.
+        // The bytes made the decoder panic, so that another attempt would panic, too.
         Err(error) if error.is_panic() => Err(Failure::invalid_input("photo: it can't be decoded")),
         Err(error) => {
             let message = format!("checking the photo broke off: {error}");

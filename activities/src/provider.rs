@@ -1,11 +1,11 @@
 //! The image provider: OpenAI's Images API, and its dialect at aggregators.
 //!
-//! What differs between providers is an option; a preset gives them all at once.
+//! Differences between providers are settings. A preset has the defaults of four of them:
+//! `reference`, `answer`, `images_per_call` and `overloaded`.
 
 mod answer;
 mod check;
 mod complaint;
-mod error;
 mod http;
 mod images;
 mod payload;
@@ -23,103 +23,109 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::fingerprint::hex;
+use crate::request::hex;
 
 pub use check::{CheckFailed, Checked};
-pub use error::Error;
 pub use http::Provider;
+pub use paid_calls::Failed as Error;
 pub use words::{Kinds, Overloaded, Words};
 
-/// Section `[provider]` of the configuration: one account at one provider.
+/// Section `[provider]` of the configuration, which describes one account at one provider.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Name of the route it serves: the task queue is `generate.<route>`.
+    /// Name of the account's route. The task queue of its paid calls is `generate.<route>`.
     pub route: String,
-    /// Which API it speaks.
+    /// Preset that fits the provider's API.
     pub preset: Preset,
-    /// Base URL up to and including the version, such as `https://api.openai.com/v1`.
+    /// Base URL of the API, up to and including the version, such as `https://api.openai.com/v1`.
     pub base_url: String,
-    /// Its key, sent as `Authorization: Bearer`.
+    /// API key of the account, sent as `Authorization: Bearer`.
     pub api_key: SecretString,
-    /// The model's id.
+    /// Model id that each request names, such as `gpt-image-2`.
     pub model: String,
-    /// How the reference image travels; the preset's if not set.
+    /// Way in which the reference image is sent. Without a value, the preset decides.
     pub reference: Option<Reference>,
-    /// How images come back; the preset's if not set.
+    /// Form in which images come back. Without a value, the preset decides.
     pub answer: Option<AnswerFormat>,
-    /// Images one call may be asked for; the preset's if not set.
+    /// Largest number of images that one call asks for. Without a value, the preset decides.
     pub images_per_call: Option<u32>,
-    /// What overload means; the preset's if not set.
+    /// Kind of failure that an overloaded provider counts as. Without a value, the preset decides.
     pub overloaded: Option<Overloaded>,
-    /// Name of the account, in the ledger and the limits; empty: the route's.
+    /// Name of the account in the ledger and the limits. An empty name means the route's name.
     pub key_name: String,
-    /// Header that carries an idempotency key; empty: none.
+    /// Name of the HTTP header that carries an idempotency key. With an empty name, no key is sent.
     pub idempotency_header: String,
-    /// Whether a call repeated under its idempotency key is known to be billed once.
+    /// True if the provider bills a call only once, however often the call is repeated under its
+    /// idempotency key.
     pub honours_idempotency: bool,
-    /// How many calls of one name may have been billed without a result; then it is not made again.
+    /// Limit on the calls of one name that may have been billed and gave no result. At the limit,
+    /// no further call of that name is made.
     pub max_billed_failures: u32,
-    /// `size` of the request, such as `1024x1024`; empty: not sent.
+    /// Field `size` of the request, such as `1024x1024`. An empty field is not sent.
     pub size: String,
-    /// `quality` of the request; empty: not sent.
+    /// Field `quality` of the request. An empty field is not sent.
     pub quality: String,
-    /// `aspect_ratio` of the request (aggregators); empty: not sent.
+    /// Field `aspect_ratio` of the request, for aggregators. An empty field is not sent.
     pub aspect_ratio: String,
-    /// `output_format` of the request; empty: not sent.
+    /// Field `output_format` of the request. An empty field is not sent.
     pub output_format: String,
-    /// How long a call may take, in seconds.
+    /// Timeout of a call in seconds, from the connection to the last byte of the answer.
     pub timeout_s: u64,
-    /// What a successful call costs, in US dollars, besides its images.
+    /// Price of a successful call in US dollars, without its images.
     pub price_per_call_usd: f64,
-    /// What an image costs, in US dollars.
+    /// Price of an image in US dollars.
     pub price_per_image_usd: f64,
-    /// The words that decide what a refusal means.
+    /// Words in an error that decide what the error means.
     pub words: Words,
 }
 
-/// Which API a provider speaks.
+/// API that a provider speaks. The preset has the defaults of other settings, and decides whether
+/// `response_format` is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
-    /// OpenAI's own: the reference by multipart to `/images/edits`, answers in base64, up to 10 images a call.
+    /// API of OpenAI itself. The reference goes by multipart to `/images/edits`, answers are
+    /// base64, and a call asks for up to 10 images.
     Openai,
-    /// Apicore and its kin: the reference as `image` in `/images/generations`, answers as URLs, up to 5 images a call.
+    /// API of Apicore and similar gateways. The reference is the field `image` of
+    /// `/images/generations`, answers are URLs, and a call asks for up to 5 images.
     Aggregator,
 }
 
-/// How the reference image travels.
+/// Way in which the reference image is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reference {
     /// Multipart upload to `/images/edits`.
     Edits,
-    /// As a data URL in `image` of `/images/generations`.
+    /// Data URL in the field `image` of `/images/generations`.
     ImageField,
 }
 
-/// How images come back.
+/// Form in which images come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerFormat {
-    /// As URLs that live a short while.
+    /// URLs that expire after a while.
     Url,
-    /// As base64 in the answer.
+    /// Base64 text within the answer.
     B64Json,
 }
 
 impl Settings {
-    /// The provider key: what the account is called in the ledger and the limits.
+    /// Returns the name of the provider key, under which the ledger and the limits know the
+    /// account.
     pub fn provider_key(&self) -> &str {
         if self.key_name.is_empty() { &self.route } else { &self.key_name }
     }
 
-    /// What images cost that came with one answer, in US dollars.
+    /// Returns the price in US dollars of an answer with `images` images.
     pub fn price_usd(&self, images: u32) -> f64 {
         self.price_per_call_usd + self.price_per_image_usd * f64::from(images)
     }
 
-    /// How the reference image travels.
+    /// Returns the way in which the reference image is sent: the configured one, else the preset's.
     pub fn reference(&self) -> Reference {
         self.reference.unwrap_or(match self.preset {
             Preset::Openai => Reference::Edits,
@@ -127,7 +133,7 @@ impl Settings {
         })
     }
 
-    /// How images come back.
+    /// Returns the form in which images come back: the configured one, else the preset's.
     pub fn answer(&self) -> AnswerFormat {
         self.answer.unwrap_or(match self.preset {
             Preset::Openai => AnswerFormat::B64Json,
@@ -135,16 +141,18 @@ impl Settings {
         })
     }
 
-    /// What overload means.
+    /// Returns the kind of failure that an overloaded provider counts as: the configured one, else
+    /// the preset's.
     pub fn overloaded(&self) -> Overloaded {
         self.overloaded.unwrap_or(match self.preset {
-            // It asks for fewer calls a minute then, for a quarter of an hour.
+            // OpenAI's error for overload asks for fewer calls a minute, for a quarter of an hour.
             Preset::Openai => Overloaded::Throttled,
             Preset::Aggregator => Overloaded::Unavailable,
         })
     }
 
-    /// Images one call may be asked for.
+    /// Returns the largest number of images that one call asks for: the configured one, else the
+    /// preset's.
     pub fn images_per_call(&self) -> u32 {
         self.images_per_call.unwrap_or(match self.preset {
             Preset::Openai => 10,
@@ -153,7 +161,7 @@ impl Settings {
     }
 }
 
-/// A reference image, as it travels: a JPEG, PNG or WebP, encoded already.
+/// A reference image (JPEG, PNG or WebP), already encoded for its request.
 #[derive(Debug)]
 pub(crate) struct ReferenceImage {
     content_type: &'static str,
@@ -162,7 +170,7 @@ pub(crate) struct ReferenceImage {
 }
 
 impl ReferenceImage {
-    /// Encodes an image for this way to travel.
+    /// Encodes an image for one way of sending.
     pub(crate) fn new(image: Bytes, way: Reference) -> Self {
         let content_type = wire::content_type(&image);
         let sha256 = hex(&Sha256::digest(&image));
@@ -173,48 +181,49 @@ impl ReferenceImage {
         Self { content_type, encoded, sha256 }
     }
 
-    /// SHA-256 of the image's bytes, in hex.
+    /// Returns the SHA-256 of the image's bytes before the encoding, in hex.
     pub(crate) fn sha256(&self) -> &str {
         &self.sha256
     }
 }
 
-/// One call to make.
+/// Request of one paid call, without the account's settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Call<'a> {
-    /// What the images should show.
+    /// Prompt that describes the images.
     pub(crate) prompt: &'a str,
-    /// How many images.
+    /// Number of images to ask for.
     pub(crate) images: u32,
-    /// How they are asked to come back.
+    /// Form of answer to ask for.
     pub(crate) answer: AnswerFormat,
-    /// The reference image.
+    /// Reference image that is sent along.
     pub(crate) reference: &'a ReferenceImage,
-    /// The same for every attempt at this call, and for no other call.
+    /// Idempotency key of the call. All attempts at the call send the same key, and no other call
+    /// does.
     pub(crate) idempotency_key: String,
 }
 
-/// What a call gave.
+/// Answer to a paid call that is no failure.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// Images, at most as many as asked.
+    /// Images in the answer's order, at most as many as asked for.
     Images {
         images: Vec<Payload>,
-        /// How many the answer had: more than asked are billed too.
+        /// Number of images on the bill. Images beyond the number asked for are billed too.
         billed: u32,
-        /// The provider's words about images that are not there, or a description of what is there.
+        /// Provider's words about images that are not there, or a description of what is there.
         left_out: Option<String>,
         request_id: Option<String>,
     },
-    /// Moderation rejected the prompt or what came of it.
+    /// Moderation rejected the prompt or the images made from it.
     Rejected { message: String, request_id: Option<String> },
 }
 
 /// One image of an answer.
 #[derive(Debug)]
 pub(crate) enum Payload {
-    /// It lies there for a while.
+    /// URL of the image, which expires after a while.
     Url(String),
-    /// It came along.
+    /// Bytes of the image, which came with the answer.
     Bytes(Bytes),
 }

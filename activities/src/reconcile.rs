@@ -1,4 +1,4 @@
-//! Reconcile compares rows, objects, calls and workflows page by page. `judge.rs` decides, the
+//! Reconcile compares rows, objects, calls and workflows page by page. `judge.rs` decides, and the
 //! other files read and repair.
 
 mod calls;
@@ -18,15 +18,17 @@ use workflows::failure::FailureKind;
 use workflows::keys::OWN_PREFIXES;
 use workflows::reconcile::{ReconcileInput, ReconcileOutput, ReconcileProgress, Step};
 
-use crate::Activities;
-use crate::failure::{Failure, Retry};
-use crate::heartbeat::Done;
+use crate::TaskSteps;
+use workflows::failure::Retry;
+
+use crate::failure::Failure;
+use crate::heartbeat::Checkpoint;
 use crate::storage::{self, Storage};
 
-/// Rows that one query reads, and objects that one listing has. S3 lists no more.
+/// Number of rows that one query reads, and of objects that one listing has. S3 lists no more.
 const PAGE: u64 = 1_000;
 
-/// All that `reconcile` may touch. None of it can make a paid call.
+/// Holds all that `reconcile` may touch. Nothing here can make a paid call.
 pub struct Reconciler {
     database: DatabaseConnection,
     storage: Storage,
@@ -37,18 +39,18 @@ pub struct Reconciler {
 /// A part of the system that could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database.
+    /// The database could not be asked.
     #[error(transparent)]
     Database(#[from] database::Error),
-    /// The object store.
+    /// The object store could not be asked.
     #[error(transparent)]
     Storage(#[from] storage::Error),
-    /// Temporal; or this version can't read what Temporal has.
+    /// Temporal could not be asked, or this version can't read its answer.
     #[error("the workflow of task `{task_id}`: {error}")]
     Temporal {
-        /// The task.
+        /// Id of the workflow's task.
         task_id: String,
-        /// The client's error.
+        /// Error of Darkroom's client.
         error: client::Error,
     },
 }
@@ -63,22 +65,22 @@ impl From<Error> for Failure {
     }
 }
 
-/// The activity.
+/// Runs the activity `reconcile`.
 ///
-/// Returned: everything was compared once, and what could be repaired safely is repaired. Failed: a
-/// part of it may be; the next attempt goes on from the last heartbeat. Twice: the second finds
-/// nothing that is repairable.
+/// After a return, everything was compared once, and repaired where that is safe. A failed attempt
+/// may have made some of the repairs, and the next one goes on from the last heartbeat. A second
+/// run finds nothing to repair, unless more has gone wrong meanwhile. A dry run repairs nothing.
 pub(crate) async fn reconcile(
-    reach: &Activities,
+    env: &TaskSteps,
     ctx: &ActivityContext,
     input: ReconcileInput,
 ) -> Result<ReconcileOutput, ActivityError> {
-    let (database, storage) = (reach.database.clone(), reach.storage.clone());
+    let (database, storage) = (env.database.clone(), env.storage.clone());
     let reconciler = Reconciler::new(database, storage, Client::over(ctx.client()));
-    let progress = Done::resume(ctx);
+    let progress = Checkpoint::resume(ctx);
     let work = async { Ok::<_, Failure>(reconciler.go_on(&input, &progress).await?) };
     let output = tokio::select! {
-        output = progress.beat(ctx, work) => output?,
+        output = progress.beat(ctx, work) => output.map_err(|failure| failure.logged(ctx.info()))?,
         () = ctx.cancelled() => return Err(ActivityError::cancelled()),
     };
     for found in &output.found {
@@ -89,19 +91,19 @@ pub(crate) async fn reconcile(
 }
 
 impl Reconciler {
-    /// Of a database, a bucket and a namespace that belong together.
+    /// Returns a reconciler of a database, a bucket and a namespace that belong together.
     pub fn new(database: DatabaseConnection, storage: Storage, client: Client) -> Self {
         Self { database, storage, client, page: PAGE }
     }
 
-    /// Reads so many rows, and lists so many objects, at a time.
+    /// Sets the number of rows that one query reads, and of objects that one listing has.
     pub fn with_pages_of(self, page: u64) -> Self {
         Self { page, ..self }
     }
 
-    /// Compares everything once, and makes the repairs that are safe, unless it is a dry run.
+    /// Compares everything once, and makes the repairs that are safe unless it is a dry run.
     pub async fn run(&self, input: &ReconcileInput) -> Result<ReconcileOutput, Error> {
-        self.go_on(input, &Done::default()).await
+        self.go_on(input, &Checkpoint::default()).await
     }
 
     /// Goes on from the progress so far. A page whose progress was lost is compared again. The
@@ -109,9 +111,9 @@ impl Reconciler {
     async fn go_on(
         &self,
         input: &ReconcileInput,
-        progress: &Done<ReconcileProgress>,
+        progress: &Checkpoint<ReconcileProgress>,
     ) -> Result<ReconcileOutput, Error> {
-        let run = Run { reach: self, input, min_age: Duration::from_secs(input.min_age_s) };
+        let run = Run { env: self, input, min_age: Duration::from_secs(input.min_age_s) };
         loop {
             let ReconcileProgress { step, after, mut output } = progress.get();
             output.dry_run = input.dry_run;
@@ -139,10 +141,10 @@ fn following(step: Step) -> Step {
     }
 }
 
-/// One run. Each step takes the place after which its page begins, and returns that of the next
-/// page, if there is one.
+/// One run over all steps. Each step takes the place after which its page begins, and returns the
+/// place of the next page, if there is one.
 struct Run<'a> {
-    reach: &'a Reconciler,
+    env: &'a Reconciler,
     input: &'a ReconcileInput,
     min_age: Duration,
 }

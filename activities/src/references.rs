@@ -1,5 +1,5 @@
-//! The reference images of tasks, as they travel to the provider: each read and encoded once, and shared by its task's calls as long as
-//! one of them runs.
+//! Reference images of tasks, encoded for the provider. Each is read and encoded once, and shared
+//! by its task's calls as long as one of them runs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -7,18 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crate::provider::{Provider, ReferenceImage};
 use crate::storage::{self, Storage};
 
-/// What our own objects may weigh: a reference is a photo we checked or an image we stored.
+/// Largest size of a reference, which is a photo we checked or an image we stored.
 const MAX_REFERENCE_BYTES: u64 = 50 << 20;
 
-/// Locked while it is read, so that it is read once.
+/// Reference image that may be in use. The lock is held during the read, so that the image is read
+/// once.
 type Shared = Arc<tokio::sync::Mutex<Weak<ReferenceImage>>>;
 
-/// Those in use, by object key.
+/// Reference images in use, by object key.
 #[derive(Default)]
 pub struct References(Mutex<HashMap<String, Shared>>);
 
 impl References {
-    /// The reference under this key: from whoever uses it already, or read from the store.
+    /// Returns the reference under this key, shared with the calls that use it already, or else
+    /// read from the store.
     pub(crate) async fn get(
         &self,
         key: &str,
@@ -38,7 +40,7 @@ impl References {
 
     fn shared(&self, key: &str) -> Shared {
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // What nobody uses or reads any more.
+        // References that nobody uses or reads any more are dropped.
         used.retain(|_, shared| {
             Arc::strong_count(shared) > 1 || shared.try_lock().is_ok_and(|image| image.strong_count() > 0)
         });

@@ -1,4 +1,5 @@
-//! The declared activities, implemented: each hands over to its file.
+//! Implementations of the declared activities. Each activity passes its input to the file of its
+//! name.
 #![expect(missing_docs, reason = "the macro documents none of what it generates")]
 
 use std::sync::Arc;
@@ -12,25 +13,53 @@ use workflows::types::{
     TransferInput, TransferOutput,
 };
 
-use crate::heartbeat::Done;
-use crate::{Activities, beautify, generate, insert, prepare, reconcile, transfer};
+use crate::heartbeat::Checkpoint;
+use crate::{PaidSteps, TaskSteps, TransferSteps, beautify, generate, insert, prepare, reconcile, transfer};
 
-pub use self::activities::{Beautify, Generate, Insert, Prepare, Reconcile, Transfer};
+pub use self::paid_steps::{Beautify, Generate};
+pub use self::task_steps::{Insert, Prepare, Reconcile};
+pub use self::transfer_steps::Transfer;
 
 #[activities]
-impl Activities {
-    /// See `prepare.rs`.
+impl TaskSteps {
+    /// Runs `prepare.rs`, and sends heartbeats meanwhile.
     #[activity(definition = declared::Prepare)]
     pub async fn prepare(
         self: Arc<Self>,
         ctx: ActivityContext,
         input: PrepareInput,
     ) -> Result<PrepareOutput, ActivityError> {
-        let tries = Done::resume(&ctx);
-        Ok(tries.beat(&ctx, Box::pin(prepare::prepare(&self, &ctx, &tries, input))).await?)
+        let tries = Checkpoint::resume(&ctx);
+        let prepared = tries.beat(&ctx, Box::pin(prepare::prepare(&self, &ctx, &tries, input))).await;
+        Ok(prepared.map_err(|failure| failure.logged(ctx.info()))?)
     }
 
-    /// See `beautify.rs`.
+    /// Runs `insert.rs`, and sends heartbeats meanwhile.
+    #[activity(definition = declared::Insert)]
+    pub async fn insert(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: InsertInput,
+    ) -> Result<InsertOutput, ActivityError> {
+        let inserted =
+            Checkpoint::<()>::resume(&ctx).beat(&ctx, Box::pin(insert::insert(&self, input))).await;
+        Ok(inserted.map_err(|failure| failure.logged(ctx.info()))?)
+    }
+
+    /// Runs `reconcile.rs`, which sends the heartbeats.
+    #[activity(definition = declared::Reconcile)]
+    pub async fn reconcile(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: ReconcileInput,
+    ) -> Result<ReconcileOutput, ActivityError> {
+        Box::pin(reconcile::reconcile(&self, &ctx, input)).await
+    }
+}
+
+#[activities]
+impl PaidSteps {
+    /// Runs `beautify.rs` and sends heartbeats meanwhile, unless the activity is cancelled already.
     #[activity(definition = declared::Beautify)]
     pub async fn beautify(
         self: Arc<Self>,
@@ -40,10 +69,10 @@ impl Activities {
         if ctx.is_cancelled() {
             return Err(ActivityError::cancelled());
         }
-        Done::<()>::resume(&ctx).beat(&ctx, Box::pin(beautify::beautify(&self, &ctx, input))).await
+        Checkpoint::<()>::resume(&ctx).beat(&ctx, Box::pin(beautify::beautify(&self, &ctx, input))).await
     }
 
-    /// See `generate.rs`.
+    /// Runs `generate.rs` and sends heartbeats meanwhile, unless the activity is cancelled already.
     #[activity(definition = declared::Generate)]
     pub async fn generate(
         self: Arc<Self>,
@@ -53,10 +82,13 @@ impl Activities {
         if ctx.is_cancelled() {
             return Err(ActivityError::cancelled());
         }
-        Done::<()>::resume(&ctx).beat(&ctx, Box::pin(generate::generate(&self, &ctx, input))).await
+        Checkpoint::<()>::resume(&ctx).beat(&ctx, Box::pin(generate::generate(&self, &ctx, input))).await
     }
+}
 
-    /// See `transfer.rs`.
+#[activities]
+impl TransferSteps {
+    /// Runs `transfer.rs`, which sends the heartbeats.
     #[activity(definition = declared::Transfer)]
     pub async fn transfer(
         self: Arc<Self>,
@@ -64,25 +96,5 @@ impl Activities {
         input: TransferInput,
     ) -> Result<TransferOutput, ActivityError> {
         transfer::transfer(&self, &ctx, input).await
-    }
-
-    /// See `insert.rs`.
-    #[activity(definition = declared::Insert)]
-    pub async fn insert(
-        self: Arc<Self>,
-        ctx: ActivityContext,
-        input: InsertInput,
-    ) -> Result<InsertOutput, ActivityError> {
-        Ok(Done::<()>::resume(&ctx).beat(&ctx, Box::pin(insert::insert(&self, input))).await?)
-    }
-
-    /// See `reconcile.rs`.
-    #[activity(definition = declared::Reconcile)]
-    pub async fn reconcile(
-        self: Arc<Self>,
-        ctx: ActivityContext,
-        input: ReconcileInput,
-    ) -> Result<ReconcileOutput, ActivityError> {
-        Box::pin(reconcile::reconcile(&self, &ctx, input)).await
     }
 }

@@ -1,4 +1,4 @@
-//! The object store: one bucket behind the S3 protocol (R2, S3, MinIO, …).
+//! The object store, which is one bucket behind the S3 protocol (R2, S3, MinIO, …).
 
 mod error;
 pub(crate) mod listing;
@@ -20,7 +20,7 @@ use futures::{StreamExt, TryStreamExt};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::incoming::{self, Incoming};
+use crate::media::incoming::{self, Incoming};
 use error::excerpt;
 
 pub use error::Error;
@@ -29,33 +29,35 @@ pub use error::Error;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The S3 endpoint, such as `https://<account>.r2.cloudflarestorage.com`; empty: AWS's own for the region.
+    /// URL of the S3 endpoint, such as `https://<account>.r2.cloudflarestorage.com`. An empty URL
+    /// means the endpoint of AWS in the region.
     pub endpoint_url: String,
-    /// The region; R2's is `auto`.
+    /// Region of the bucket, which is `auto` for R2.
     pub region: String,
-    /// The bucket. It must exist.
+    /// Name of the bucket, which must exist.
     pub bucket: String,
-    /// Access key id.
+    /// Access key id of the credentials.
     pub access_key_id: SecretString,
-    /// Secret access key.
+    /// Secret access key of the credentials.
     pub secret_access_key: SecretString,
-    /// Session token of temporary credentials; empty: none.
+    /// Session token of temporary credentials. An empty token is not sent.
     pub session_token: SecretString,
-    /// How long one request may take, in milliseconds; an upload counts as one.
+    /// Timeout of one request in milliseconds. An upload is one request.
     pub request_timeout_ms: u64,
 }
 
-/// The configured bucket.
+/// Client of the configured bucket.
 #[derive(Debug, Clone)]
 pub struct Storage {
     client: aws_sdk_s3::Client,
     bucket: String,
-    /// Bucket and endpoint, for messages.
+    /// Names of bucket and endpoint, for messages.
     place: String,
 }
 
 impl Storage {
-    /// A client of the bucket. Talks to nobody yet. Retries nothing on its own: Temporal does.
+    /// Makes a client of the bucket, without connecting to it. The client retries nothing, because
+    /// Temporal does.
     pub fn new(settings: &Settings) -> Self {
         let credentials = Credentials::new(
             settings.access_key_id.expose_secret(),
@@ -78,7 +80,7 @@ impl Storage {
             .force_path_style(true)
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
-            // R2 knows neither the newer checksums nor their streaming trailers.
+            // R2 supports neither the newer checksums nor their streaming trailers.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .http_client(http);
@@ -89,7 +91,7 @@ impl Storage {
         Self { client, bucket: settings.bucket.clone(), place: place(settings) }
     }
 
-    /// Checks that the bucket is there and may be listed, written and cleared.
+    /// Checks that the bucket is there, by writing an object, deleting it and listing one page.
     pub async fn check(&self) -> Result<(), Error> {
         let key = format!("staging/.check-{}", std::process::id());
         self.put(&key, "text/plain", Bytes::from_static(b"darkroom check")).await?;
@@ -99,12 +101,13 @@ impl Storage {
         Ok(())
     }
 
-    /// Stores bytes. Twice: the same bytes under the same key.
+    /// Stores bytes under a key. A second call replaces the object.
     pub async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), Error> {
         self.put_body(key, content_type, None, ByteStream::from(bytes)).await
     }
 
-    /// Stores what a stream of known length brings. A stream that ends early, or fails, stores nothing.
+    /// Stores a stream of known length in bytes. A stream that ends early, or fails, stores
+    /// nothing.
     pub(crate) async fn put_stream(
         &self,
         key: &str,
@@ -116,7 +119,7 @@ impl Storage {
         self.put_body(key, content_type, Some(length), body).await
     }
 
-    /// Stores a file.
+    /// Stores the bytes of a file, which must stand at its beginning.
     pub(crate) async fn put_file(
         &self,
         key: &str,
@@ -144,7 +147,7 @@ impl Storage {
         Ok(())
     }
 
-    /// Opens an object for reading.
+    /// Opens an object for reading as a stream.
     pub(crate) async fn open(&self, key: &str) -> Result<Incoming, Error> {
         let request = self.client.get_object().bucket(&self.bucket).key(key);
         let object = request.send().await.map_err(|error| self.unread(key, &error))?;
@@ -161,7 +164,7 @@ impl Storage {
         Ok(Incoming { length, stream: stream.boxed() })
     }
 
-    /// Reads an object of `limit_bytes` at most.
+    /// Reads an object of at most `limit_bytes` into memory.
     pub async fn get(&self, key: &str, limit_bytes: u64) -> Result<Bytes, Error> {
         let Incoming { length, mut stream } = self.open(key).await?;
         let too_large = |size_bytes| Error::TooLarge { key: key.to_owned(), size_bytes, limit_bytes };
@@ -184,7 +187,7 @@ impl Storage {
         Ok(bytes.into())
     }
 
-    /// Removes an object. One that isn't there is removed already.
+    /// Deletes an object from the bucket. Deleting an object that isn't there succeeds too.
     pub async fn delete(&self, key: &str) -> Result<(), Error> {
         let request = self.client.delete_object().bucket(&self.bucket).key(key);
         match request.send().await {
@@ -194,7 +197,7 @@ impl Storage {
         }
     }
 
-    /// Keys and sizes of all objects under a prefix, in order.
+    /// Lists keys and sizes in bytes of all objects under a prefix, in the order of their keys.
     pub async fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>, Error> {
         let mut objects = Vec::new();
         let mut pages =
@@ -209,7 +212,7 @@ impl Storage {
         Ok(objects)
     }
 
-    /// The error of a failed read.
+    /// Sorts the error of a failed read by what the caller can do.
     fn unread<E: ProvideErrorMetadata + std::error::Error + 'static>(
         &self,
         key: &str,
@@ -233,7 +236,7 @@ impl Storage {
         Error::Unavailable { action: self.action(verb, key), why: error::answer(error) }
     }
 
-    /// Words for a message, from which an operator sees the bucket and the endpoint.
+    /// Describes an action for a message, with key, bucket and endpoint.
     fn action(&self, verb: &str, key: &str) -> String {
         if key.is_empty() {
             return format!("{verb} {}", self.place);
@@ -242,7 +245,7 @@ impl Storage {
     }
 }
 
-/// Bucket and endpoint, without what else a URL may carry.
+/// Returns the names of bucket and endpoint, without the rest of the endpoint's URL.
 fn place(settings: &Settings) -> String {
     let endpoint = match url::Url::parse(&settings.endpoint_url) {
         Ok(url) => url.origin().ascii_serialization(),

@@ -1,4 +1,5 @@
-//! Transfer: one call's images, from where the provider left them into our store.
+//! The step `transfer` moves the images of one call into our store, from the provider's URLs or
+//! from staging.
 
 mod missing;
 
@@ -7,84 +8,65 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use serde::{Deserialize, Serialize};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
-use workflows::failure::FailureKind;
+use workflows::failure::{FailureKind, Retry, one_line};
+use workflows::heartbeats::TransferProgress;
 use workflows::keys;
 use workflows::types::{ImageSource, StoredObject, Transfer, TransferInput, TransferOutput, Transferred};
 
-use crate::failure::{Failure, Retry, words};
-use crate::heartbeat::Done;
-use crate::image_file::{self, Broken, Inspected, content_type, kind};
-use crate::incoming::Watch;
-use crate::{Activities, fetch, incoming, late, storage};
-use missing::{Age, Missing, Patience};
+use crate::failure::Failure;
+use crate::heartbeat::Checkpoint;
+use crate::media::image_file::{self, Broken, Inspected, content_type, kind};
+use crate::media::incoming::Watch;
+use crate::media::{fetch, incoming};
+use crate::{TransferSteps, orphans, storage};
+use missing::{Age, Patience};
 
-/// Downloads of a file that arrives whole but is broken, before it is taken for broken at the provider.
+/// Downloads of one image after which a broken file counts as broken at the provider.
 const MAX_BROKEN: u32 = 3;
 
-/// Progress of one image. The heartbeat has it for each position, so that the next attempt moves only what is left.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Known {
-    /// The image's end, once it has come.
-    transferred: Option<Transferred>,
-    /// Downloads that brought a broken file.
-    broken: u32,
-    /// Answers without a file.
-    missing: Option<Missing>,
-}
-
-/// Stores each image of the call and says what it found.
+/// Stores each image of the call.
 ///
-/// Returned: every image is `Stored` (an object of that size and sha256 exists), `Gone` (its URL or its file is dead, for
-/// good) or `Unusable`. Failed: some objects may exist already; the next attempt knows which.
-/// Twice: the same bytes under the same keys.
+/// The result says of each image that it is `Stored`, `Gone` or `Unusable`. `Stored` means that an
+/// object of that size and sha256 exists. `Gone` means that the URL or the file is dead, or that
+/// each download was broken. `Unusable` means that the image must not be stored. A failed attempt
+/// may have stored some objects, and the next attempt knows which. A second execution writes the
+/// same bytes under the same keys.
 pub(crate) async fn transfer(
-    reach: &Activities,
+    env: &TransferSteps,
     ctx: &ActivityContext,
     input: TransferInput,
 ) -> Result<TransferOutput, ActivityError> {
     let age = Age::of(ctx.info());
-    let known = Done::<Vec<Known>>::resume(ctx);
-    known.change(|known| known.resize(input.images.len(), Known::default()));
+    let known = Checkpoint::<Vec<TransferProgress>>::resume(ctx);
+    known.change(|known| known.resize(input.images.len(), TransferProgress::default()));
     let work = async {
         let moves = input
             .images
             .iter()
             .enumerate()
-            .map(|(position, image)| move_one(reach, ctx, &known, &age, position, image));
-        // All of them to their end, so that one image's trouble costs no other its progress.
+            .map(|(position, image)| move_one(env, ctx, &known, &age, position, image));
+        // All moves run to their end, so that one image's failure costs no other image its
+        // progress.
         let results = futures::future::join_all(moves).await;
         let written = input.images.iter().map(|image| image.object_key.as_str());
         let written = written.filter(|key| *key != keys::beautified(&input.task_id));
-        late::withdraw(reach, &input.task_id, written).await;
+        orphans::delete_if_task_ended(&env.database, &env.storage, &input.task_id, written).await;
         results.into_iter().collect::<Result<Vec<Transferred>, Failure>>()
     };
     match known.beat(ctx, work).await {
         Ok(images) => Ok(TransferOutput { images }),
-        // Timed out, or the worker stops: another attempt goes on from the heartbeat.
+        // The attempt timed out, or its worker stops. Another attempt goes on from the heartbeat.
         Err(_) if ctx.is_cancelled() => Err(ActivityError::cancelled()),
-        Err(failure) => {
-            let info = ctx.info();
-            tracing::warn!(
-                task_id = input.task_id,
-                activity = info.activity_id,
-                attempt = info.attempt,
-                kind = failure.kind.as_str(),
-                error = failure.message,
-                "transfer failed"
-            );
-            Err(failure.into())
-        }
+        Err(failure) => Err(failure.logged(ctx.info()).into()),
     }
 }
 
 async fn move_one(
-    reach: &Activities,
+    env: &TransferSteps,
     ctx: &ActivityContext,
-    known: &Done<Vec<Known>>,
+    known: &Checkpoint<Vec<TransferProgress>>,
     age: &Age,
     position: usize,
     image: &Transfer,
@@ -93,13 +75,13 @@ async fn move_one(
         return Ok(transferred);
     }
     let _permit = tokio::select! {
-        permit = reach.moving.acquire() => permit.map_err(|_| stopped())?,
+        permit = env.moving.acquire() => permit.map_err(|_| stopped())?,
         () = ctx.cancelled() => return Err(stopped()),
     };
-    let transferred = match store(reach, ctx, image).await {
+    let transferred = match store(env, ctx, image).await {
         Ok(inspected) => Transferred::Stored(object(&image.object_key, inspected)),
-        Err(Trouble::Gone(message)) => Transferred::Gone { message: words(&message) },
-        Err(Trouble::Unusable(message)) => Transferred::Unusable { message: words(&message) },
+        Err(Trouble::Gone(message)) => Transferred::Gone { message: one_line(&message) },
+        Err(Trouble::Unusable(message)) => Transferred::Unusable { message: one_line(&message) },
         Err(Trouble::Broken(why)) => {
             let broken = known.change(|known| {
                 known[position].broken += 1;
@@ -123,27 +105,27 @@ async fn move_one(
     Ok(transferred)
 }
 
-/// The attempt is over before its work was done.
+/// Returns the failure of an attempt that is over before its work was done.
 fn stopped() -> Failure {
     Failure::new(FailureKind::Internal, Retry::Backoff, "the attempt was told to stop")
 }
 
-/// Why an image could not be stored.
+/// Reason why an image could not be stored.
 enum Trouble {
-    /// Its URL is dead, for good.
+    /// The URL is dead for good.
     Gone(String),
-    /// It is not to be taken, and another download or generation would be the same.
+    /// The file must not be stored, and another download or call would bring the same.
     Unusable(String),
-    /// It arrived whole, and is no whole image.
+    /// The file arrived whole, and is no whole image.
     Broken(Broken),
     /// The file isn't there. Another attempt may find it, until patience ends.
     Missing(Failure, Patience),
-    /// Another attempt may do.
+    /// Another attempt may store the image.
     Passing(Failure),
 }
 
 impl From<storage::Error> for Trouble {
-    /// The object is a staged one.
+    /// Converts an error of the store. `NotFound` means that a staged object is missing.
     fn from(error: storage::Error) -> Self {
         match error {
             storage::Error::NotFound { .. } => Trouble::Missing(error.into(), missing::OF_STAGED),
@@ -157,7 +139,7 @@ impl From<storage::Error> for Trouble {
 impl From<fetch::Error> for Trouble {
     fn from(error: fetch::Error) -> Self {
         match error {
-            fetch::Error::Refused { .. } | fetch::Error::TooLarge { .. } => {
+            fetch::Error::ForbiddenUrl { .. } | fetch::Error::TooLarge { .. } => {
                 Trouble::Unusable(error.to_string())
             }
             fetch::Error::Status { status: 410, .. } => Trouble::Gone(error.to_string()),
@@ -181,20 +163,18 @@ impl From<incoming::Error> for Trouble {
     }
 }
 
-/// Moves one image, measuring and checking it on the way.
+/// Moves one image, and measures and checks the image on the way.
 ///
-/// What turns out broken is left to be overwritten, or removed by `insert`: an attempt that was paused, and is long replaced,
-/// must not remove what another has stored.
+/// A broken object stays until another attempt overwrites it or `insert` deletes it. An attempt
+/// that was paused and replaced long ago must not delete the object of its successor.
 ///
-/// Told to stop, it cuts the body, and still waits for the store's answer: a put that was left alone might come to its end after
-/// everybody has looked.
-async fn store(reach: &Activities, ctx: &ActivityContext, image: &Transfer) -> Result<Inspected, Trouble> {
+/// A cancelled attempt cuts the upload short but still waits for the store's response. An abandoned
+/// PUT could complete after `insert` has cleaned up.
+async fn store(env: &TransferSteps, ctx: &ActivityContext, image: &Transfer) -> Result<Inspected, Trouble> {
     let open = async {
         let mut incoming = match &image.source {
-            ImageSource::Url(url) => {
-                reach.fetcher.get(url, reach.fetch.max_image_bytes).await?.into_incoming()
-            }
-            ImageSource::StagingKey(key) => reach.storage.open(key).await?,
+            ImageSource::Url(url) => env.fetcher.get(url, env.fetch.max_image_bytes).await?.into_incoming(),
+            ImageSource::StagingKey(key) => env.storage.open(key).await?,
         };
         let head = incoming.peek(kind::HEAD_BYTES).await?;
         let content_type = content_type(&head).map_err(|broken| match kind::unsupported(&head) {
@@ -212,10 +192,10 @@ async fn store(reach: &Activities, ctx: &ActivityContext, image: &Transfer) -> R
     let length = incoming.length;
     let stream = watch.over(incoming.until(async move { stop.cancelled().await }));
     let put = match length {
-        Some(length) => reach.storage.put_stream(&image.object_key, content_type, length, stream).await,
-        // S3 wants the length first.
+        Some(length) => env.storage.put_stream(&image.object_key, content_type, length, stream).await,
+        // S3 needs the length before the body.
         None => match spool(stream).await {
-            Ok(file) => reach.storage.put_file(&image.object_key, content_type, file).await,
+            Ok(file) => env.storage.put_file(&image.object_key, content_type, file).await,
             Err(error) => {
                 let action = format!("spool `{}` to a temporary file", image.object_key);
                 Err(storage::Error::Unavailable { action, why: error.to_string() })
@@ -228,23 +208,23 @@ async fn store(reach: &Activities, ctx: &ActivityContext, image: &Transfer) -> R
     }
     put?;
     match inspector.finish() {
-        Err(broken) if broken.wrong_structure_of().is_some() => look_again(reach, ctx, image, broken).await,
+        Err(broken) if broken.wrong_structure_of().is_some() => look_again(env, ctx, image, broken).await,
         inspected => inspected.map_err(Trouble::Broken),
     }
 }
 
-/// Takes a second look at an image whose structure is wrong. The second look needs all bytes, so that they are read back
-/// from the store, into which they went.
+/// Checks an image whose structure is wrong for a second time. The second check needs all bytes, so
+/// it reads them back from the store, into which they were written.
 async fn look_again(
-    reach: &Activities,
+    env: &TransferSteps,
     ctx: &ActivityContext,
     image: &Transfer,
     broken: Broken,
 ) -> Result<Inspected, Trouble> {
     let look = async {
-        let permit = Arc::clone(&reach.decoding).acquire_owned().await;
+        let permit = Arc::clone(&env.decoding).acquire_owned().await;
         let permit = permit.map_err(|_| Trouble::Passing(stopped()))?;
-        let bytes = match reach.storage.get(&image.object_key, image_file::MAX_SECOND_LOOK_BYTES).await {
+        let bytes = match env.storage.get(&image.object_key, image_file::MAX_SECOND_LOOK_BYTES).await {
             Ok(bytes) => bytes,
             Err(storage::Error::TooLarge { .. }) => return Err(Trouble::Broken(broken)),
             Err(error) => return Err(Trouble::Passing(error.into())),
@@ -253,7 +233,7 @@ async fn look_again(
             let _permit = permit;
             image_file::examine(&bytes).map(|(found, _)| found)
         });
-        // A panic is a decoder's bug.
+        // A panic is a bug of the decoder, so the first verdict stands.
         looking.await.unwrap_or(Err(broken)).map_err(Trouble::Broken)
     };
     tokio::select! {
@@ -273,7 +253,7 @@ async fn spool(mut stream: BoxStream<'static, std::io::Result<Bytes>>) -> std::i
     Ok(file)
 }
 
-/// Where an image comes from, for a message: without a signed URL's query.
+/// Returns an image's URL without its query, or its staging key, for a message.
 fn place(source: &ImageSource) -> String {
     match source {
         ImageSource::Url(url) => fetch::redacted(url),

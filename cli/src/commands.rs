@@ -1,19 +1,16 @@
-//! One file per verb.
+//! The commands of `darkroom`, one file each.
 
-pub(crate) mod bench;
 pub(crate) mod cancel;
 pub(crate) mod check;
-pub(crate) mod demo;
 pub(crate) mod ledger;
 pub(crate) mod limits;
-mod look;
 pub(crate) mod migrate;
+mod output;
 pub(crate) mod queue;
 pub(crate) mod reconcile;
+pub mod render;
 pub(crate) mod show;
-pub(crate) mod soak;
 pub(crate) mod start;
-mod story;
 pub(crate) mod watch;
 pub(crate) mod worker;
 pub(crate) mod workers;

@@ -4,21 +4,29 @@ use std::process::ExitCode;
 
 use workflows::failure::FailureKind;
 
-/// How the process ends.
+/// End of the process, as an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exit {
+pub enum Exit {
+    /// Done; of a task: completed or partial.
     Success,
+    /// A part of the system is unavailable or broken.
     Failure,
+    /// The input or the configuration can't be used.
     BadInput,
+    /// The task failed.
     TaskFailed,
+    /// The task was cancelled.
     TaskCancelled,
+    /// There is no such task.
     NotFound,
+    /// Some lines of `start --stdin` were refused.
     SomeRefused,
+    /// A signal ended the command.
     Interrupted,
 }
 
-/// The table in `--help`.
-pub(crate) const HELP: &str = "\
+/// Table of exit codes that `--help` prints.
+pub const HELP: &str = "\
 Exit codes:
   0    done (for a task: completed or partial; a task of which every prompt was rejected is partial, without an image)
   1    something is unavailable or broken; the message says what
@@ -31,12 +39,12 @@ Exit codes:
   130  interrupted
   141  nobody reads the output any more";
 
-/// What shells say of a program that SIGPIPE has ended.
-pub(crate) const NOBODY_READS: i32 = 141;
+/// Exit code that shells report for a program that SIGPIPE has ended.
+pub const NOBODY_READS: i32 = 141;
 
 impl Exit {
-    /// The code for an error.
-    pub(crate) fn of(error: &anyhow::Error) -> Self {
+    /// Returns the exit code for an error.
+    pub fn of(error: &anyhow::Error) -> Self {
         if error.downcast_ref::<worker::config::Error>().is_some() {
             return Self::BadInput;
         }
@@ -54,8 +62,8 @@ impl Exit {
         }
     }
 
-    /// Says what went wrong, for people, on stderr.
-    pub(crate) fn report(self, error: &anyhow::Error) -> ExitCode {
+    /// Prints the error on stderr, with its causes, and returns the exit code.
+    pub fn report(self, error: &anyhow::Error) -> ExitCode {
         let text: Vec<String> = error.chain().map(ToString::to_string).collect();
         eprintln!("error: {}", text.join(": "));
         self.into()

@@ -1,11 +1,11 @@
-//! Logs: tracing events, on stderr.
+//! Writes logs, that is tracing events, to stderr.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 use worker::config::{Error, LogFormat, Worker};
 
-/// Checks that the filter can be read.
+/// Returns the configured filter, or an error that names the setting.
 pub(crate) fn check(settings: &Worker) -> Result<EnvFilter, Error> {
     EnvFilter::try_new(&settings.log).map_err(|error| {
         Error::new(format!(

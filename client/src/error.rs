@@ -1,4 +1,4 @@
-//! What can go wrong with a task, by what the caller can do.
+//! Errors of the client, sorted by what the caller can do.
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "Temporal's enums may grow; what is new is told in its own words"
@@ -13,46 +13,47 @@ use workflows::types::TaskFailure;
 /// An error of the client.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The input can't be worked with; nothing was started.
+    /// The input can't be used, and nothing was started. The message says what to change.
     #[error("invalid input: {0}")]
     InvalidInput(String),
-    /// A task of this id was started with other input; nothing was started.
+    /// A task of this id exists with other input, and this call started nothing.
     #[error("task `{task_id}` exists with other input ({}): use a new task_id for another task", fields.join(", "))]
     InputDiffers {
-        /// The task.
+        /// Id of the task.
         task_id: String,
-        /// The fields that differ.
+        /// Names of the fields that differ.
         fields: Vec<&'static str>,
     },
-    /// The task failed.
+    /// The task's workflow has failed.
     #[error("task `{task_id}` failed: {:?}: {}", failure.kind, failure.message)]
     Failed {
-        /// The task.
+        /// Id of the task.
         task_id: String,
-        /// Why.
+        /// Kind of the failure, and its message.
         failure: TaskFailure,
     },
     /// The task was cancelled before it left a result.
     #[error("task `{task_id}` was cancelled before it left a result")]
     CancelledEarly {
-        /// The task.
+        /// Id of the task.
         task_id: String,
     },
-    /// The task was terminated, or outlived its execution timeout: its row tells what is there.
+    /// The task's workflow was terminated, or outlived its execution timeout. The task's row may
+    /// still say `running`, and the same input can be started again.
     #[error("task `{task_id}` was ended from outside: {how}")]
     Ended {
-        /// The task.
+        /// Id of the task.
         task_id: String,
-        /// What happened.
+        /// Either `terminated` or `execution timeout`.
         how: String,
     },
-    /// There is no such task at this Temporal.
+    /// Temporal knows no such task in this namespace.
     #[error("there is no task `{task_id}`: it was never started here, or its history has been removed")]
     NotFound {
-        /// The task.
+        /// Id of the task.
         task_id: String,
     },
-    /// Temporal could not be reached, or refused.
+    /// Temporal could not be reached, or refused the request.
     #[error("Temporal: {0}")]
     Temporal(String),
 }
@@ -81,7 +82,7 @@ impl Error {
         }
     }
 
-    /// A missing namespace is no missing task.
+    /// Tells a missing task from a missing namespace, for which Temporal also answers NotFound.
     fn not_found(task_id: &str, status: &Status) -> Self {
         if status.message().starts_with("Namespace") {
             return Self::Temporal(status.message().to_owned());

@@ -1,10 +1,11 @@
-//! Typed start, watch, cancel for Rust backends.
+//! Typed client for Rust backends, which starts, watches and cancels tasks.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), client::Error> {
 //! let client = client::Client::connect(&client::Settings::local()).await?;
 //! let task = client.start(&serde_json::from_value(serde_json::json!({
-//!     "task_id": "order-1", "user_id": "ann", "plan": "free", "prompt": "in a garden", "photo": "uploads/ann.jpg",
+//!     "task_id": "order-1", "user_id": "ann", "plan": "free", "prompt": "in a garden",
+//!     "photo": "uploads/ann.jpg",
 //! })).expect("an input")).await?;
 //! let output = task.result().await?;
 //! # Ok(()) }
@@ -42,37 +43,40 @@ use workflows::{Checked, keys, options, task_queue};
 use trace::Trace;
 
 pub use error::Error;
-pub use pending::{Pending, PendingState};
 pub use settings::Settings;
+pub use workflows::pending::{Pending, PendingState};
 pub use workflows::{failure, types};
 
-/// Longest input Temporal is sent: the server refuses a blob of 2 MB.
+/// Longest input that is sent to Temporal, in bytes. The server refuses a blob of 2 MB.
 const MAX_INPUT_BYTES: usize = 1_900_000;
 
-/// A client of Darkroom: of the Temporal namespace its workers serve.
+/// A client of one Darkroom, that is of the Temporal namespace that its workers serve.
 #[derive(Clone)]
 pub struct Client {
     temporal: temporalio_client::Client,
 }
 
 impl Client {
-    /// Connects to Temporal.
+    /// Connects to Temporal. A server that answers that it is not ready is waited for.
     pub async fn connect(settings: &Settings) -> Result<Self, Error> {
         Ok(Self { temporal: settings.connect("darkroom-client").await? })
     }
 
-    /// The same over a connection that is there already, whose retry options hold.
+    /// Makes a client of an existing connection, whose retry options stay in force.
     pub fn over(temporal: temporalio_client::Client) -> Self {
         Self { temporal }
     }
 
-    /// Starts a task.
+    /// Starts a task, or finds the task of this id again.
     ///
-    /// A task of this id that runs, or has ended with a row, is found again instead (`Task::existed`): its result is the result, and
-    /// nothing is paid twice. A run that was terminated or timed out goes on in another. A run that failed without a row (its input
-    /// was refused, its photo could not be had) is started again, also with other input.
+    /// A task that runs, or that has ended with a row, is found again, and [`Task::existed`] is
+    /// true. Nothing is paid twice, and the result is the one of the found task. A task whose
+    /// workflow was terminated or timed out goes on in another run. A task that failed without a
+    /// row, for example because its photo could not be fetched, is started again, also with other
+    /// input.
     ///
-    /// Errors: `InvalidInput` before anything is sent; `InputDiffers` where a task of this id has other input.
+    /// Returns `InvalidInput` before anything is sent, and `InputDiffers` if a task of this id has
+    /// other input.
     pub async fn start(&self, input: &GenerateImagesInput) -> Result<Task, Error> {
         input.validate().map_err(Error::InvalidInput)?;
         let size = serde_json::to_vec(input).map_or(usize::MAX, |json| json.len());
@@ -81,7 +85,7 @@ impl Client {
                 format!("the input is {size} bytes long: {MAX_INPUT_BYTES} at most; give fewer prompts");
             return Err(Error::InvalidInput(message));
         }
-        // A second round is due only where another caller has started the task in between.
+        // A second round is needed only if another caller has started the task in between.
         loop {
             if self.start_workflow(input, WorkflowIdReusePolicy::RejectDuplicate).await? {
                 return Ok(self.task(&input.task_id));
@@ -96,7 +100,7 @@ impl Client {
         }
     }
 
-    /// Whether a workflow was started: not where the policy forbids it for one that is there.
+    /// Starts a workflow. Returns false if the policy forbids that because of an existing workflow.
     async fn start_workflow(
         &self,
         input: &GenerateImagesInput,
@@ -117,7 +121,8 @@ impl Client {
         }
     }
 
-    /// Checks that the namespace is there. Asks once: a check tells how things are now.
+    /// Checks that the namespace exists. The request is not retried, because a check tells the
+    /// present state.
     pub async fn check(&self) -> Result<(), Error> {
         let request = DescribeNamespaceRequest { namespace: self.temporal.namespace(), ..Default::default() };
         let mut service = self.temporal.connection().workflow_service();
@@ -125,8 +130,11 @@ impl Client {
         described.map(drop).map_err(|status| Error::Temporal(status.message().to_owned()))
     }
 
-    /// What waits in the task queue of a route's paid calls, the first priority first. Of what waits to be tried again after a failure it
-    /// does not know. Temporal's numbers are approximate.
+    /// Returns the paid calls that wait in the queue of a route, by priority, the first priority
+    /// first.
+    ///
+    /// Calls that wait for a retry after a failure are not among them. Temporal's numbers are
+    /// approximate.
     pub async fn backlog(&self, route: &str) -> Result<Vec<Backlog>, Error> {
         let request = DescribeTaskQueueRequest {
             namespace: self.temporal.namespace(),
@@ -135,7 +143,7 @@ impl Client {
             report_stats: true,
             ..DescribeTaskQueueRequest::default()
         };
-        // Not through `workflow_service()`, whose calls are never retried.
+        // Requests through `workflow_service()` would never be retried.
         let mut service = self.temporal.clone();
         let described = WorkflowService::describe_task_queue(&mut service, request.into_request()).await;
         let described = described.map_err(|status| Error::Temporal(status.message().to_owned()))?;
@@ -153,25 +161,25 @@ impl Client {
         Ok(backlog)
     }
 
-    /// A task that was started, here or elsewhere. Talks to nobody yet.
+    /// Returns a handle of a task that was started here or elsewhere. No request is made.
     pub fn task(&self, task_id: &str) -> Task {
         let handle = self.temporal.get_workflow_handle::<GenerateImages>(keys::workflow_id(task_id));
         Task { task_id: task_id.to_owned(), handle, existed: false }
     }
 }
 
-/// What waits in a task queue under one priority.
+/// Calls that wait in a task queue under one priority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backlog {
-    /// Priority, 1 first.
+    /// Priority of the calls, where 1 is served first.
     pub priority: u32,
-    /// Calls that wait.
+    /// Approximate number of calls that wait.
     pub calls: u64,
-    /// How long the first of them has been waiting.
+    /// Time for which the oldest of them has been waiting.
     pub age: Duration,
 }
 
-/// A task under way, or ended.
+/// Handle of a task that runs or has ended.
 pub struct Task {
     task_id: String,
     handle: WorkflowHandle<temporalio_client::Client, GenerateImages>,
@@ -179,19 +187,21 @@ pub struct Task {
 }
 
 impl Task {
-    /// Its id.
+    /// Returns the id of the task.
     pub fn task_id(&self) -> &str {
         &self.task_id
     }
 
-    /// Whether `start` found it, rather than starting it.
+    /// Returns true if `start` found the task instead of starting it.
     pub fn existed(&self) -> bool {
         self.existed
     }
 
-    /// Waits for its end: the result of a completed, partial or cancelled task. A failed one is `Error::Failed`.
+    /// Waits until the task has ended, and returns its result. A failed task is `Error::Failed`,
+    /// while a partial or cancelled task has a result.
     ///
-    /// Goes on for as long as Temporal can be asked about the task. A Temporal that can't be asked is an error after a minute or two.
+    /// The method waits for as long as Temporal can be asked about the task. If Temporal can't be
+    /// asked, the method returns an error after a minute or two.
     pub async fn result(&self) -> Result<GenerateImagesOutput, Error> {
         loop {
             return match self.handle.get_result(Default::default()).await {
@@ -209,15 +219,17 @@ impl Task {
         }
     }
 
-    /// How far it is. Needs a running worker.
+    /// Asks the task's workflow for its progress, which needs a running worker.
     pub async fn progress(&self) -> Result<Progress, Error> {
         let progress = self.handle.query(GenerateImages::progress, (), Default::default()).await;
         progress.map_err(|error| Error::of_query(&self.task_id, error))
     }
 
-    /// Its progress whenever it changes, looked at every `interval`; ends when the task has ended.
+    /// Streams the task's progress whenever it changes, and ends when the task has ended.
     ///
-    /// A moment without workers or server is an `Err` item; the stream goes on. An unknown task ends it.
+    /// The stream asks every `interval`. After the first progress a failed query is an `Err` item,
+    /// and the stream goes on. Before that, failed queries are skipped, because no worker may have
+    /// begun the task yet. The stream of an unknown task is one `Error::NotFound`.
     pub fn watch(&self, interval: Duration) -> impl Stream<Item = Result<Progress, Error>> + '_ {
         let begin = (tokio::time::interval(interval), None, false);
         let looks = futures::stream::unfold(begin, move |(mut ticks, last, ended)| async move {
@@ -225,38 +237,41 @@ impl Task {
                 return None;
             }
             ticks.tick().await;
-            // In this order: what a task that is closed now says of itself is its last word.
+            // The status is asked for first, so that the progress of a closed task is its last one.
             let closed = self.is_closed().await;
             let look = self.progress().await;
             let over = matches!(closed, Ok(true) | Err(Error::NotFound { .. }));
             let done = matches!(&look, Ok(Progress { stage: Stage::Done, .. }));
-            let changed = look.as_ref().ok() != last.as_ref();
+            let is_unknown = matches!(look, Err(Error::NotFound { .. }));
+            let changed = is_unknown || look.as_ref().ok() != last.as_ref();
             let last = look.as_ref().ok().cloned().or(last);
             Some((changed.then_some(look), (ticks, last, over || done)))
         });
         looks.filter_map(futures::future::ready)
     }
 
-    /// Asks it to stop spending. Calls that run are paid for and finish; what is stored stays, with its rows.
+    /// Asks the task to stop spending. Running calls are paid for and finish. Stored images stay,
+    /// with their rows.
     pub async fn cancel(&self, reason: &str) -> Result<(), Error> {
         let options = WorkflowCancelOptions::builder().reason(reason.to_owned()).build();
         let cancelled = self.handle.cancel(options).await;
         cancelled.map_err(|error| Error::of_interaction(&self.task_id, error))
     }
 
-    /// Whether its workflow is closed.
+    /// Returns true if the task's workflow is closed.
     pub async fn is_closed(&self) -> Result<bool, Error> {
         Ok(self.status().await? != WorkflowExecutionStatus::Running)
     }
 
-    /// What its workflow waits for; nothing where it is closed or not known.
+    /// Returns the activities that the task's workflow waits for, none if the workflow is closed.
+    /// An unknown task is `Error::NotFound`.
     pub async fn pending(&self) -> Result<Vec<Pending>, Error> {
         let description = self.handle.describe(Default::default()).await;
         let description = description.map_err(|error| Error::of_interaction(&self.task_id, error))?;
-        Ok(description.raw_description.pending_activities.into_iter().map(Pending::from).collect())
+        Ok(description.raw_description.pending_activities.into_iter().map(pending::pending).collect())
     }
 
-    /// When its workflow was closed; `None` while it is open.
+    /// Returns the time at which the task's workflow was closed, or `None` while it is open.
     pub async fn closed_at(&self) -> Result<Option<SystemTime>, Error> {
         let description = self.handle.describe(Default::default()).await;
         let description = description.map_err(|error| Error::of_interaction(&self.task_id, error))?;
@@ -272,7 +287,8 @@ impl Task {
         Ok(description.status())
     }
 
-    /// True where the latest run left no result, so that another is due. Where there is a row, the input must be the same.
+    /// Returns true if the latest run left no result, so that another run is due. If there is a
+    /// row, the input must be the same.
     async fn may_start_again(&self, input: &GenerateImagesInput) -> Result<bool, Error> {
         let status = self.status().await?;
         let cut_off =
@@ -294,7 +310,7 @@ impl Task {
         Trace::of(history).await.map_err(|error| Error::of_interaction(&self.task_id, error))
     }
 
-    /// What it was started with, read from its history.
+    /// Reads the task's input from its history.
     pub async fn input(&self) -> Result<GenerateImagesInput, Error> {
         let mut history = self.handle.fetch_history(Default::default());
         let unreadable = |why: &str| Error::Temporal(format!("the input of task `{}` {why}", self.task_id));

@@ -1,9 +1,13 @@
-//! How long a passing state of Temporal is waited out.
+//! Waits until a passing failure of Temporal is over.
 //!
-//! The SDK retries what the server calls passing (Unavailable, ResourceExhausted, Aborted, Internal, Unknown) for 10 s by default. A
-//! history shard that is acquired anew takes longer. Temporal's SDK for Java waits for a minute, and so do we, with the same pauses.
-//! Three things the SDK doesn't retry, and we do: its first call on a new connection, a long poll that its deadline ended, and a long
-//! poll that broke after it had been open for longer than that minute.
+//! By default the SDK retries a status that may pass (Unavailable, ResourceExhausted, Aborted,
+//! Internal, Unknown) for 10 s. A history shard that another host takes over needs longer.
+//! Temporal's SDK for Java retries for a minute. So does Darkroom, with the pauses of the SDK for
+//! Rust.
+//!
+//! Darkroom also retries three things that the SDK doesn't: the first call on a new connection, a
+//! long poll that its deadline ended, and a long poll that broke after it had been open for longer
+//! than that minute.
 
 use std::time::Duration;
 
@@ -12,17 +16,19 @@ use temporalio_client::tonic::{Code, Status};
 use temporalio_client::{Connection, ConnectionOptions, RetryOptions};
 use tokio::time::{Instant, sleep};
 
-/// As long as Temporal's SDK for Java waits by default. The one for TypeScript gives up after about 20 s, the one for Go after 10 s.
+/// Time for which Temporal's SDK for Java retries by default. The SDK for TypeScript gives up after
+/// about 20 s, and the SDK for Go after 10 s.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// For every call of a connection: pauses of 100 ms, times 1.7 up to 5 s, each 20 % longer or shorter by chance.
+/// Returns the retry options for every call of a connection. The pauses grow from 100 ms to 5 s by
+/// a factor of 1.7, each 20 % longer or shorter by chance.
 pub(crate) fn options() -> RetryOptions {
-    // By time alone: 0 is no limit.
+    // Time alone limits the retries, because 0 retries means no limit.
     RetryOptions::builder().max_elapsed_time(Some(PATIENCE)).max_retries(0).build()
 }
 
-/// Connects. A server that answers, and says that it isn't ready, is waited for; an address where no server answers is an error
-/// immediately.
+/// Connects, and waits for a server that answers that it is not ready. An address where no server
+/// answers is an error immediately.
 pub(crate) async fn connect(options: ConnectionOptions) -> Result<Connection, ClientConnectError> {
     let (began, retry) = (Instant::now(), &options.retry_options);
     let mut pause = retry.initial_interval;
@@ -39,22 +45,24 @@ pub(crate) async fn connect(options: ConnectionOptions) -> Result<Connection, Cl
     }
 }
 
-/// Is this a server's word that it will do in a moment? A failure of the connection itself has a source, and a server of another kind
-/// says something else.
+/// Returns true if a server itself says that the failure passes. A failure of the connection has a
+/// source, and another kind of server answers with another status.
 fn is_passing(status: &Status) -> bool {
     let codes = [Code::Unavailable, Code::ResourceExhausted, Code::Aborted];
     codes.contains(&status.code()) && std::error::Error::source(status).is_none()
 }
 
-/// Does the end of a long poll say nothing of what is polled for? Its deadline is over, which the client itself calls Cancelled, or
-/// its connection broke. Whether Temporal is there is a question for another call.
+/// Returns true if the end of a long poll says nothing about the workflow that is polled for.
+///
+/// Either the poll's deadline is over, which the client itself calls Cancelled, or its connection
+/// broke. Another call has to find out whether Temporal can be reached.
 pub(crate) fn ends_poll_only(status: &Status) -> bool {
     let codes =
         [Code::DeadlineExceeded, Code::Cancelled, Code::Unavailable, Code::ResourceExhausted, Code::Unknown];
     codes.contains(&status.code())
 }
 
-/// Between two polls, where the first ended without an answer.
+/// Pause between two polls, if the first ended without an answer.
 pub(crate) const POLLS_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The schedule of `reconcile`.
+//! Creates and ends the schedule of `reconcile`.
 
 use std::time::Duration;
 
@@ -11,12 +11,13 @@ use workflows::{Reconcile, task_queue};
 
 use crate::{Client, Error};
 
-/// A run that was missed for longer is not made up for, because the next one finds the same.
+/// Longest delay after which a missed run is made up for. After a longer delay the next run finds
+/// the same.
 const CATCH_UP: Duration = Duration::from_secs(60);
 
 impl Client {
-    /// Has Temporal run `reconcile` with this input every so often, one run at a time. Twice: the
-    /// later schedule replaces the earlier.
+    /// Has Temporal run `reconcile` with this input at this interval, one run at a time. A second
+    /// call replaces the schedule.
     pub async fn schedule_reconcile(&self, every: Duration, input: &ReconcileInput) -> Result<(), Error> {
         let spec = ScheduleSpec::from_interval(every);
         let action = ScheduleAction::start_workflow(
@@ -43,7 +44,7 @@ impl Client {
         schedule.update(change, Default::default()).await.map_err(|error| failed(&error))
     }
 
-    /// Ends the schedule of `reconcile`, and says whether there was one.
+    /// Ends the schedule of `reconcile`. Returns false if there was none.
     pub async fn unschedule_reconcile(&self) -> Result<bool, Error> {
         match self.temporal.get_schedule_handle(SCHEDULE_ID).delete(Default::default()).await {
             Ok(()) => Ok(true),

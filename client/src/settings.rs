@@ -1,4 +1,4 @@
-//! How to reach Temporal.
+//! Settings of the connection to Temporal.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,26 +14,27 @@ use crate::{Error, retry};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// `host:port` of the frontend.
+    /// Address of Temporal's frontend, as `host:port`.
     pub address: String,
-    /// The namespace.
+    /// Namespace that the workers serve.
     pub namespace: String,
-    /// API key, as Temporal Cloud gives them; empty: none. Turns TLS on.
+    /// API key, as Temporal Cloud issues them. Empty means no key. A key turns TLS on.
     pub api_key: SecretString,
-    /// Whether to use TLS; needed where neither an API key nor a certificate is given.
+    /// True turns TLS on. An API key, a client's certificate or a CA turns TLS on by itself.
     pub tls: bool,
-    /// PEM file of the server's CA; empty: the system's.
+    /// PEM file of the server's CA. Empty means the system's CAs.
     pub tls_ca_path: PathBuf,
-    /// PEM file of the client's certificate; empty: none.
+    /// PEM file of the client's certificate. Empty means no certificate.
     pub tls_cert_path: PathBuf,
-    /// PEM file of the client's key; empty: none.
+    /// PEM file of the client's key, which belongs to the certificate.
     pub tls_key_path: PathBuf,
-    /// Name to verify the server's certificate against; empty: the address's host.
+    /// Name against which the server's certificate is verified. Empty means the host of the
+    /// address.
     pub tls_server_name: String,
 }
 
 impl Settings {
-    /// A server on this machine, as `temporal server start-dev` starts it.
+    /// Returns settings for a server on this machine, as `temporal server start-dev` starts it.
     pub fn local() -> Self {
         Self {
             address: "127.0.0.1:7233".into(),
@@ -47,8 +48,8 @@ impl Settings {
         }
     }
 
-    /// Opens a connection of its own. Its calls wait out passing states of Temporal for a minute (a worker's own calls follow the
-    /// SDK's rules).
+    /// Opens a new connection. Calls over the connection are retried for a minute while Temporal
+    /// can't serve them. A worker's own polls and reports follow the SDK's rules.
     pub async fn connect(&self, identity: &str) -> Result<temporalio_client::Client, Error> {
         let failed = |why: String| {
             Error::Temporal(format!(
@@ -91,7 +92,7 @@ impl Settings {
             .identity(format!("{identity}@{}", std::process::id()))
             .connect_timeout(Duration::from_secs(10))
             .retry_options(retry::options())
-            // Worth its CPU only on the way to somewhere far.
+            // Compression is worth its CPU only for a distant server, of which TLS is the sign.
             .grpc_compression(if tls.is_some() { GrpcCompression::Gzip } else { GrpcCompression::None })
             .maybe_tls_options(tls)
             .maybe_api_key((!api_key.is_empty()).then(|| api_key.to_owned()))

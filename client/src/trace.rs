@@ -10,9 +10,10 @@ use workflows::types::PrepareOutput;
 /// The trace of a run in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trace {
-    /// Nothing of its own: `prepare` never succeeded. An earlier run's row is compared by the next run's `prepare`.
+    /// Nothing, because `prepare` never succeeded. An earlier run may have left a row, which the
+    /// next run's `prepare` compares.
     Nothing,
-    /// A row that says it runs: `prepare` succeeded, `insert` did not.
+    /// A row that says `running`, because `prepare` succeeded and `insert` did not.
     Row,
     /// A row with the task's end, which is the answer to every further start.
     End,

@@ -1,4 +1,4 @@
-//! The connection pool: sized by configuration, checked against what the server allows.
+//! Connection pool, sized by the configuration and checked against what the server allows.
 
 use std::time::Duration;
 
@@ -12,13 +12,15 @@ use crate::Error;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// `postgres://user:password@host:port/database`.
+    /// Connection URL, such as `postgres://user:password@host:port/database`.
     pub url: SecretString,
-    /// Connections this process may open; 0: as many as its slots need.
+    /// Postgres schema of our tables and functions, in lower case.
+    pub schema: String,
+    /// Number of connections that this process may open; 0 for as many as its slots need.
     pub max_connections: u32,
-    /// How long a statement may run, in milliseconds.
+    /// Time in milliseconds that a statement may run.
     pub statement_timeout_ms: u64,
-    /// How long to wait for a free connection, in milliseconds.
+    /// Time in milliseconds to wait for a free connection.
     pub acquire_timeout_ms: u64,
 }
 
@@ -31,16 +33,18 @@ fn options(settings: &Settings, connections: u32) -> ConnectOptions {
         .connect_timeout(Duration::from_millis(settings.acquire_timeout_ms))
         .test_before_acquire(false)
         .sqlx_logging(false)
+        .set_schema_search_path(&settings.schema)
         .statement_timeout(Duration::from_millis(settings.statement_timeout_ms));
     options
 }
 
-/// Opens a pool of `connections`, and one connection to see that it works.
+/// Opens a pool of up to `connections`, and one connection to see that it works.
 pub async fn connect(settings: &Settings, connections: u32) -> Result<DatabaseConnection, Error> {
     Ok(Database::connect(options(settings, connections)).await?)
 }
 
-/// A pool that connects when it is first used: for a worker whose roles may never need it.
+/// Returns a pool that connects when it is first used. A worker whose roles don't need the database
+/// at the start uses it.
 pub async fn connect_lazy(settings: &Settings, connections: u32) -> Result<DatabaseConnection, Error> {
     let mut options = options(settings, connections);
     options.connect_lazy(true);
@@ -49,7 +53,8 @@ pub async fn connect_lazy(settings: &Settings, connections: u32) -> Result<Datab
 
 /// Checks that `connections` more fit into what the server allows.
 ///
-/// Counts what others hold now, this pool's own first connection included in `connections`.
+/// The connections that others hold now are counted. The first connection of this pool is included
+/// in `connections`.
 pub async fn check_capacity(db: &DatabaseConnection, connections: u32) -> Result<(), Error> {
     let statement = Statement::from_string(
         db.get_database_backend(),

@@ -1,18 +1,19 @@
-//! What can go wrong with the database.
+//! Errors of the database.
 
 use sea_orm::{DbErr, RuntimeErr};
 
-/// A database error.
+/// Error of a statement, a row or the pool.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It could not be reached, or refused a statement. The same again later may work: also a refusal may be a password that
-    /// changes, or a schema in the middle of a deploy.
+    /// The database could not be reached, or refused a statement. The same statement may work
+    /// later, because a password may change, or a deploy may be in the middle of a migration.
     #[error("the database: {0}")]
     Failed(String),
-    /// The server can't hold what was sent (SQLSTATE class 22 or 23): the same again fails again.
+    /// The server can't hold what was sent (SQLSTATE class 22 or 23). The same statement fails
+    /// again.
     #[error("the database can't hold what was to be recorded: {0}")]
     Content(String),
-    /// A row holds what this version can't read.
+    /// A row holds something that this version can't read.
     #[error("a row of the database can't be read: {0}")]
     Unreadable(String),
     /// The configured pool doesn't fit into what the server allows.

@@ -1,4 +1,4 @@
-//! The table `images`.
+//! Entity of the table `images`.
 
 use sea_orm::entity::prelude::*;
 use workflows::types::{StoredImage, StoredObject};

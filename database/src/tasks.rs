@@ -1,4 +1,5 @@
-//! The table `tasks`, and the queries of a task's life: `begin`, `find`, `finish`.
+//! Entity of the table `tasks`, and the queries of a task's life, which are `begin`, `find` and
+//! `finish`.
 
 use sea_orm::entity::prelude::*;
 use sea_orm::{ConnectionTrait, QueryOrder, Statement};
@@ -33,34 +34,35 @@ pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// A task as recorded.
+/// Task as its rows record it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
-    /// What was asked.
+    /// Input that the task was started with.
     pub input: GenerateImagesInput,
-    /// Its result so far: without images while it runs.
+    /// Result so far, without images while the task runs.
     pub output: GenerateImagesOutput,
-    /// Why it failed, where it did.
+    /// Failure of a task whose state is `failed`.
     pub failure: Option<TaskFailure>,
-    /// When its row was made.
+    /// Time at which the row was made.
     pub created_at: OffsetDateTime,
-    /// When it ended.
+    /// Time at which the task ended.
     pub finished_at: Option<OffsetDateTime>,
 }
 
-/// Between which lanes the making of a task's row decides.
+/// Lanes between which `begin_task` decides.
 #[derive(Debug, Clone)]
 pub struct Lanes {
-    /// Its plan's.
+    /// Lane of the task's plan.
     pub plan: Lane,
-    /// So many tasks of one user stand in the plan's lane at a time.
+    /// Number of running tasks of one user that stand in the plan's lane.
     pub tasks_in_plan: u32,
-    /// Its user's, for further ones.
+    /// Lane of the task's user, for further tasks.
     pub user: Lane,
 }
 
-/// Gives the task its row, and returns its lane. Twice: the same row and lane, with the plan's images as they are now; a row of a task
-/// that has ended is left alone. Without `lanes`, or where its row was made without, the task has none.
+/// Gives the task its row, and returns its lane. A second call finds the same row and lane, and
+/// updates the number of planned images. A row of a task that has ended is left alone. A task has
+/// no lane without `lanes`, or if its row was made without a lane.
 pub async fn begin(
     db: &DatabaseConnection,
     input: &GenerateImagesInput,
@@ -94,7 +96,7 @@ pub async fn begin(
     Ok(key.zip(weight).map(|(key, weight)| Lane { key, weight }))
 }
 
-/// The task of that id.
+/// Returns the task of that id, with its images in the order of their index.
 pub async fn find(db: &DatabaseConnection, task_id: &str) -> Result<Option<Task>, Error> {
     let Some(row) = Entity::find_by_id(task_id).one(db).await? else { return Ok(None) };
     let images: Vec<StoredImage> = images::Entity::find()
@@ -128,11 +130,13 @@ pub async fn find(db: &DatabaseConnection, task_id: &str) -> Result<Option<Task>
     }))
 }
 
-/// Records how the task ended: all its image rows and its final state, in one statement. One, not a transaction of two: a process that
-/// is paused between them would lock the row for everybody. The same statement empties the results of the task's calls,
-/// because the row answers from now on.
+/// Records how the task ended, with all its image rows and its final state, in one statement. A
+/// transaction of two statements could be paused between them, and would lock the row for
+/// everybody. The same statement empties the results of the task's calls, because the row answers
+/// from now on.
 ///
-/// False where there was nothing to record: the task has no row, or its state is final already.
+/// Returns false if there was nothing to record, because the task has no row, or its state is final
+/// already.
 pub async fn finish(
     db: &DatabaseConnection,
     output: &GenerateImagesOutput,
@@ -145,20 +149,18 @@ pub async fn finish(
         images.iter().map(value).collect::<Vec<T>>().into()
     }
     let images = &output.images;
-    // Any number of rows: a column is one bound array.
+    // Each column is one bound array, so the number of rows has no limit.
     let finished = Statement::from_sql_and_values(
         db.get_database_backend(),
         "WITH ended AS (
              UPDATE tasks
                 SET state = $2, missing = $3, failure_kind = $4, failure_message = $5, finished_at = now(), images_planned = $14
               WHERE task_id = $1 AND state = 'running'
-          RETURNING task_id
+          RETURNING task_id, forget_results(task_id)
          ), inserted AS (
              INSERT INTO images (task_id, index, prompt_index, object_key, size_bytes, content_type, width, height, sha256)
              SELECT ended.task_id, image.* FROM ended,
                     UNNEST($6::int[], $7::int[], $8::text[], $9::bigint[], $10::text[], $11::int[], $12::int[], $13::text[]) AS image
-         ), emptied AS (
-             UPDATE calls SET result = NULL FROM ended WHERE calls.task_id = ended.task_id AND calls.result IS NOT NULL
          )
          SELECT count(*) > 0 AS ended FROM ended",
         [
@@ -175,14 +177,16 @@ pub async fn finish(
             column(images, |image| image.object.width as i32),
             column(images, |image| image.object.height as i32),
             column(images, |image| image.object.sha256.clone()),
-            // A `prepare` of which the cancelled workflow never heard may have planned some meanwhile.
+            // The cancelled workflow may never have heard of a `prepare` that planned images
+            // meanwhile.
             (output.images_planned as i32).into(),
         ],
     );
     Ok(crate::one(db, finished).await?.try_get("", "ended")?)
 }
 
-/// The object keys of the image rows of a task that has ended; none while it runs, or where it has no row.
+/// Returns the object keys of the image rows of a task that has ended; none while the task runs, or
+/// if it has no row.
 pub async fn recorded(db: &DatabaseConnection, task_id: &str) -> Result<Option<Vec<String>>, Error> {
     let statement = Statement::from_sql_and_values(
         db.get_database_backend(),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use chaos::{Deeds, Link};
+use chaos::{Disruptions, Link};
 use futures::StreamExt;
 use tests::{Point, Stack, a_task, side_by_side};
 use workflows::activities::NAMES;
@@ -34,7 +34,7 @@ async fn cut_within(activity: &str, link: Link, outage: Outage) {
     };
     let stack = Stack::with()
         .provider(|provider| provider.batch_ms = 300)
-        .between()
+        .temporal_proxy()
         .proxied()
         .configure(quick)
         .start()
@@ -42,7 +42,7 @@ async fn cut_within(activity: &str, link: Link, outage: Outage) {
     let given = a_task();
     let began = Instant::now();
     let task = stack.begin(&given).await;
-    stack.between().reached(Some(activity), Point::Begun, began).await;
+    stack.temporal_proxy().reached(Some(activity), Point::Begun, began).await;
     let from = now_ms();
     let proxy = stack.links().proxy(link);
     match outage {
@@ -56,7 +56,7 @@ async fn cut_within(activity: &str, link: Link, outage: Outage) {
     stack.result(&task).await.unwrap();
 
     let losses = vec![(from, now_ms())];
-    stack.assert_invariants(&[&given], &Deeds { losses, ..Deeds::default() }).await;
+    stack.assert_invariants(&[&given], &Disruptions { losses, ..Disruptions::default() }).await;
     let outcome = stack.outcome_of(&given).await;
     let whole = (Some(TaskState::Completed), 2, 2);
     assert_eq!((outcome.state, outcome.rows, outcome.objects), whole, "{activity} {link:?} {outage:?}");

@@ -185,6 +185,10 @@ fn settings_that_cannot_work_together_are_named() {
     for (setting, value, named) in [
         ("DARKROOM_DATABASE__MAX_CONNECTIONS", "1", "database.max_connections"),
         ("DARKROOM_DATABASE__MAX_CONNECTIONS", "2", "database.max_connections"),
+        ("DARKROOM_DATABASE__SCHEMA", "public", "database.schema"),
+        ("DARKROOM_DATABASE__SCHEMA", "pg_darkroom", "database.schema"),
+        ("DARKROOM_DATABASE__SCHEMA", "Dark Room", "database.schema"),
+        ("DARKROOM_DATABASE__SCHEMA", "1st", "database.schema"),
         ("DARKROOM_WORKER__SHUTDOWN_GRACE_S", "179", "worker.shutdown_grace_s"),
         ("DARKROOM_PROVIDER__HONOURS_IDEMPOTENCY", "true", "provider.idempotency_header"),
         ("DARKROOM_PROVIDER__MAX_BILLED_FAILURES", "0", "provider.max_billed_failures"),

@@ -9,6 +9,7 @@ use temporalio_common::data_converters::{
 };
 use temporalio_common::protos::temporal::api::common::v1::Payload;
 use workflows::failure::FailureKind;
+use workflows::keys::CallName;
 use workflows::types::*;
 use workflows::{Checked, keys, task_queue};
 
@@ -83,6 +84,8 @@ fn names_are_frozen() {
         assert_eq!(wire(kind), json!(kind.as_str()));
         assert_eq!(FailureKind::parse(kind.as_str()), Some(kind));
     }
+    let calls = [CallName::beautify(1), CallName::beautify(2), CallName::batch(3, 1), CallName::batch(3, 2)];
+    let calls = calls.map(|name| name.to_string());
     use MissingReason::{Ambiguous, Cancelled, Failed, Gone, Rejected, ShortAnswer};
     insta::assert_json_snapshot!(
         "names",
@@ -91,11 +94,11 @@ fn names_are_frozen() {
             "workflow_id": keys::workflow_id("order-1"),
             "objects": [
                 keys::photo("order-1"), keys::beautified("order-1"), keys::image("order-1", 7, 1),
-                keys::image("order-1", 999, 2), keys::staged("order-1", &keys::call(3, 2), "0123456789abcdef", 4),
+                keys::image("order-1", 999, 2), keys::staged("order-1", CallName::batch(3, 2), "0123456789abcdef", 4),
             ],
-            "idempotency_key": keys::idempotency("order-1", &keys::call(3, 2), &"0123456789abcdef".repeat(4)),
+            "idempotency_key": keys::idempotency("order-1", CallName::batch(3, 2), &"0123456789abcdef".repeat(4)),
             "lanes": [keys::plan_lane("pro"), keys::user_lane(&"0123456789abcdef".repeat(4))],
-            "calls": [keys::beautify_call(1), keys::beautify_call(2), keys::call(3, 1), keys::call(3, 2)],
+            "calls": calls,
             "failures": failures,
             "states": states.map(TaskState::as_str),
             "missing": [Rejected, ShortAnswer, Gone, Cancelled, Ambiguous, Failed],
@@ -167,7 +170,7 @@ fn the_activities_types_are_frozen() {
                 task_id: "order-1".into(),
                 user_id: "ann".into(),
                 plan: "pro".into(),
-                part: 1,
+                call_number: 1,
                 photo_key: "tasks/order-1/photo".into(),
             }),
             "generate": [
@@ -176,7 +179,7 @@ fn the_activities_types_are_frozen() {
                     user_id: "ann".into(),
                     plan: "pro".into(),
                     batch: 3,
-                    part: 1,
+                    call_number: 1,
                     images: 5,
                     prompt: "in a garden".into(),
                     reference_key: "tasks/order-1/beautified".into(),
@@ -234,7 +237,7 @@ fn only_objects_are_input() {
         task_id: task_id.clone(),
         user_id: user_id.clone(),
         plan: plan.clone(),
-        part: 1,
+        call_number: 1,
         photo_key,
     };
     only_objects(beautify, json!(["order-1", "ann", "pro", 1, "tasks/order-1/photo"]));
@@ -244,7 +247,7 @@ fn only_objects_are_input() {
         user_id,
         plan,
         batch: 3,
-        part: 1,
+        call_number: 1,
         images: 5,
         prompt,
         reference_key,
@@ -284,6 +287,22 @@ fn reconcile_s_types_are_frozen() {
             "output": wire(output.clone()),
             "heartbeat": wire(ReconcileProgress { step: Objects, after: "tasks/a/photo".into(), output: ReconcileOutput::default() }),
             "steps": steps,
+        })
+    );
+}
+
+#[test]
+fn heartbeat_details_are_frozen() {
+    use workflows::heartbeats::{MissingFile, PhotoTries, TransferProgress};
+    let missing = Some(MissingFile { answers: 2, since_ms: 1_500 });
+    insta::assert_json_snapshot!(
+        "heartbeats",
+        json!({
+            "prepare": wire(PhotoTries { fetches: 1, decodings: 2 }),
+            "transfer": [
+                wire(TransferProgress { transferred: Some(Transferred::Stored(object())), broken: 1, missing: None }),
+                wire(TransferProgress { transferred: None, broken: 0, missing }),
+            ],
         })
     );
 }

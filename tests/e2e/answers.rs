@@ -1,6 +1,6 @@
 //! What a provider may answer, and what becomes of it.
 
-use sandbox::{Fault, Rule};
+use sandbox::{ProviderFault, Rule};
 use tests::{Outcome, Stack, a_task};
 use workflows::types::{MissingReason, TaskState};
 
@@ -97,7 +97,7 @@ async fn a_short_answer_is_topped_up() {
 #[tokio::test]
 async fn an_answer_without_images_is_asked_again_and_then_given_up() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::ShortAnswer { images: 0 }).prompt("nothing"));
+    stack.provider.faults().add(Rule::new(ProviderFault::ShortAnswer { images: 0 }).prompt("nothing"));
     let task = a_task().plan("start").prompts(["a garden", "nothing"]);
 
     stack.run(&task).await;
@@ -168,7 +168,10 @@ async fn a_photo_that_may_not_be_retouched_is_its_own_reference() {
 #[tokio::test]
 async fn a_throttled_call_is_made_again_when_the_provider_says() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::Status { status: 429, retry_after_s: Some(1) }).times(1));
+    stack
+        .provider
+        .faults()
+        .add(Rule::new(ProviderFault::Status { status: 429, retry_after_s: Some(1) }).times(1));
     let task = a_task();
 
     stack.run(&task).await;
@@ -224,7 +227,7 @@ async fn a_failed_download_repeats_the_download_and_never_the_call() {
 #[tokio::test]
 async fn only_the_image_whose_download_failed_is_moved_again() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::DownloadStatus { status: 500 }).image(1).times(2));
+    stack.provider.faults().add(Rule::new(ProviderFault::DownloadStatus { status: 500 }).image(1).times(2));
     let task = a_task();
 
     stack.run(&task).await;
@@ -236,7 +239,7 @@ async fn only_the_image_whose_download_failed_is_moved_again() {
 #[tokio::test]
 async fn a_file_cut_anywhere_is_downloaded_again() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::Truncated { keep_bytes: 1_000 }).times(1));
+    stack.provider.faults().add(Rule::new(ProviderFault::Truncated { keep_bytes: 1_000 }).times(1));
     let task = a_task();
 
     stack.run(&task).await;
@@ -247,7 +250,7 @@ async fn a_file_cut_anywhere_is_downloaded_again() {
 #[tokio::test]
 async fn an_image_whose_url_has_died_is_made_again_alone() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::DownloadStatus { status: 410 }).image(1).times(1));
+    stack.provider.faults().add(Rule::new(ProviderFault::DownloadStatus { status: 410 }).image(1).times(1));
     let task = a_task();
 
     stack.run(&task).await;
@@ -274,7 +277,7 @@ async fn an_image_larger_than_allowed_is_not_paid_for_again() {
 async fn one_dead_and_one_unusable_image_cost_the_batch_no_other() {
     let stack =
         Stack::with().configure(|config| config.fetch.allow_hosts = vec!["127.0.0.1".into()]).start().await;
-    stack.provider.faults().add(Rule::new(Fault::DownloadStatus { status: 410 }).image(0).times(1));
+    stack.provider.faults().add(Rule::new(ProviderFault::DownloadStatus { status: 410 }).image(0).times(1));
     let task = a_task().plan("start");
 
     stack.run(&task).await;
@@ -285,12 +288,11 @@ async fn one_dead_and_one_unusable_image_cost_the_batch_no_other() {
 #[tokio::test]
 async fn an_unreadable_answer_is_asked_for_again_five_times_at_most() {
     let stack = Stack::start().await;
-    stack
-        .provider
-        .faults()
-        .add(Rule::new(Fault::Status { status: 503, retry_after_s: None }).prompt("a garden").times(2));
-    stack.provider.faults().add(Rule::new(Fault::MalformedJson).prompt("a garden").times(2));
-    stack.provider.faults().add(Rule::new(Fault::MalformedJson).prompt("a beach"));
+    stack.provider.faults().add(
+        Rule::new(ProviderFault::Status { status: 503, retry_after_s: None }).prompt("a garden").times(2),
+    );
+    stack.provider.faults().add(Rule::new(ProviderFault::MalformedJson).prompt("a garden").times(2));
+    stack.provider.faults().add(Rule::new(ProviderFault::MalformedJson).prompt("a beach"));
     let task = a_task().prompts(["a garden", "a beach"]);
 
     stack.run(&task).await;
@@ -306,7 +308,10 @@ async fn an_unreadable_answer_is_asked_for_again_five_times_at_most() {
 #[tokio::test]
 async fn a_retry_after_of_0_is_tried_again_and_not_given_up() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::Status { status: 429, retry_after_s: Some(0) }).times(3));
+    stack
+        .provider
+        .faults()
+        .add(Rule::new(ProviderFault::Status { status: 429, retry_after_s: Some(0) }).times(3));
     let task = a_task();
 
     stack.run(&task).await;
@@ -322,7 +327,12 @@ async fn what_no_row_speaks_of_is_removed_at_the_end() {
     let task = stack.begin(&given).await;
     for key in [
         workflows::keys::image(task.task_id(), 99, 1),
-        workflows::keys::staged(task.task_id(), "3", "0123456789abcdef", 0),
+        workflows::keys::staged(
+            task.task_id(),
+            workflows::keys::CallName::batch(3, 1),
+            "0123456789abcdef",
+            0,
+        ),
     ] {
         stack.storage.put(&key, "image/png", "left by a transfer that died".into()).await.unwrap();
     }
@@ -351,7 +361,7 @@ async fn a_database_that_refuses_the_rows_loses_nothing() {
 #[tokio::test]
 async fn a_refused_account_waits_visibly_and_can_be_cancelled() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::InsufficientQuota));
+    stack.provider.faults().add(Rule::new(ProviderFault::InsufficientQuota));
     let given = a_task();
     let task = stack.begin(&given).await;
     stack.wait_until_retried(&task, "beautify").await;
@@ -368,7 +378,7 @@ async fn every_attempt_at_a_call_carries_the_same_idempotency_key_where_one_is_c
         .provider(|provider| provider.idempotency_header = Some("Idempotency-Key".into()))
         .start()
         .await;
-    stack.provider.faults().add(Rule::new(Fault::ResetAfterBilling).prompt("in a garden").times(1));
+    stack.provider.faults().add(Rule::new(ProviderFault::ResetAfterBilling).prompt("in a garden").times(1));
     let task = a_task();
 
     stack.run(&task).await;

@@ -110,7 +110,7 @@ async fn after_the_end_it_changes_nothing() {
 #[tokio::test]
 async fn a_call_that_fails_after_the_cancel_makes_it_no_failure() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(sandbox::Rule::new(sandbox::Fault::MalformedJson));
+    stack.provider.faults().add(sandbox::Rule::new(sandbox::ProviderFault::MalformedJson));
     stack.provider.hold();
     let given = a_task();
     let task = stack.begin(&given).await;

@@ -1,7 +1,7 @@
 //! The files behind an answer: not there yet, not there any more, of another kind, or odd and whole nevertheless.
 
-use chaos::Deeds;
-use sandbox::{Fault, Meter, Rule};
+use chaos::Disruptions;
+use sandbox::{Meter, ProviderFault, Rule};
 use tests::{Outcome, Stack, a_task};
 use worker::config::Role;
 use workflows::keys;
@@ -26,7 +26,7 @@ fn asked(meter: &Meter) -> Vec<u32> {
 async fn a_url_that_answers_404_for_a_moment_costs_no_call() {
     for status in [404, 403] {
         let stack = Stack::start().await;
-        stack.provider.faults().add(Rule::new(Fault::DownloadStatus { status }).image(1).times(3));
+        stack.provider.faults().add(Rule::new(ProviderFault::DownloadStatus { status }).image(1).times(3));
         let task = a_task();
 
         stack.run(&task).await;
@@ -41,7 +41,7 @@ async fn a_url_that_answers_404_for_a_moment_costs_no_call() {
 async fn an_image_whose_url_stays_dead_for_half_a_minute_is_made_again_alone() {
     let stack = Stack::start().await;
     // The second image of the first call: the call that makes it again has only one.
-    stack.provider.faults().add(Rule::new(Fault::DownloadStatus { status: 404 }).image(1));
+    stack.provider.faults().add(Rule::new(ProviderFault::DownloadStatus { status: 404 }).image(1));
     let task = a_task();
 
     stack.run(&task).await;
@@ -122,7 +122,7 @@ async fn a_call_that_is_made_again_stages_under_keys_of_its_own() {
 #[tokio::test]
 async fn a_file_of_a_kind_that_is_not_stored_is_downloaded_once_and_not_paid_for_again() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::DownloadGif).prompt("a garden"));
+    stack.provider.faults().add(Rule::new(ProviderFault::DownloadGif).prompt("a garden"));
     let task = a_task().plan("start").prompts(["a garden", "a beach"]);
 
     let output = stack.run(&task).await;
@@ -143,7 +143,7 @@ async fn a_file_of_a_kind_that_is_not_stored_is_downloaded_once_and_not_paid_for
 #[tokio::test]
 async fn a_web_page_in_an_images_place_may_pass() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::DownloadNotAnImage).image(0).times(2));
+    stack.provider.faults().add(Rule::new(ProviderFault::DownloadNotAnImage).image(0).times(2));
     let task = a_task();
 
     stack.run(&task).await;
@@ -159,13 +159,13 @@ async fn a_file_that_lacks_only_its_end_is_stored_as_it_comes() {
             .configure(move |config| config.provider.output_format = format.into())
             .start()
             .await;
-        stack.provider.faults().add(Rule::new(Fault::DownloadWithoutEnd));
+        stack.provider.faults().add(Rule::new(ProviderFault::DownloadWithoutEnd));
         let task = a_task();
 
         let output = stack.run(&task).await;
 
         // Rows, objects and the bill agree. Not all decoders that tests use take such a file.
-        stack.assert_invariants(&[&task], &Deeds::default()).await;
+        stack.assert_invariants(&[&task], &Disruptions::default()).await;
         assert_eq!((output.state, output.images.len()), (TaskState::Completed, 2), "{format}");
         assert_eq!(stack.provider.bill().images, 3, "{format}");
         let content_type = format!("image/{format}");
@@ -181,7 +181,7 @@ async fn a_file_cut_within_its_pixels_is_made_again() {
             .configure(move |config| config.provider.output_format = format.into())
             .start()
             .await;
-        stack.provider.faults().add(Rule::new(Fault::Truncated { keep_bytes: 900 }).image(1));
+        stack.provider.faults().add(Rule::new(ProviderFault::Truncated { keep_bytes: 900 }).image(1));
         let task = a_task();
 
         stack.run(&task).await;

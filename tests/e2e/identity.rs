@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use serde_json::json;
 use temporalio_client::WorkflowStartOptions;
 use temporalio_client::errors::WorkflowGetResultError;
@@ -225,4 +226,14 @@ async fn a_photo_url_that_was_signed_anew_is_the_same_photo() {
     let other = stack.client.start(&other.0).await.err().unwrap();
     assert!(matches!(other, client::Error::InputDiffers { fields, .. } if fields == ["photo"]));
     assert_eq!(stack.outcome(&given).await, completed());
+}
+
+#[tokio::test]
+async fn watching_a_task_that_nobody_started_says_so() {
+    let stack = Stack::with().without_worker().start().await;
+    let task = stack.client.task("nobody");
+
+    let looks: Vec<_> = task.watch(Duration::from_millis(50)).collect().await;
+
+    assert!(matches!(looks.as_slice(), [Err(client::Error::NotFound { .. })]), "{looks:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chaos::Deeds;
+use chaos::Disruptions;
 use client::Task;
 use database::tasks::Lanes;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
@@ -46,7 +46,7 @@ async fn order(stack: &Stack, given: &[GivenTask], tasks: &[Task]) -> Vec<String
     for task in tasks {
         stack.result(task).await.unwrap();
     }
-    stack.assert_invariants(&given.iter().collect::<Vec<_>>(), &Deeds::default()).await;
+    stack.assert_invariants(&given.iter().collect::<Vec<_>>(), &Disruptions::default()).await;
     stack.provider.meter().snapshot().calls.iter().map(|call| task_of(call).to_owned()).collect()
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use client::{Error, Task};
-use database::report::{By, Filter};
 use futures::StreamExt;
-use sandbox::{Fault, Rule};
+use paid_calls::report::{By, Filter};
+use sandbox::{ProviderFault, Rule};
 use sea_orm::{ConnectionTrait, Statement};
 use tests::{GivenTask, Outcome, Stack, a_task, side_by_side};
 use workflows::failure::FailureKind;
@@ -24,8 +24,15 @@ fn completed(images: usize, billed: u64) -> Outcome {
 
 #[tokio::test]
 async fn a_call_that_may_have_been_billed_each_time_is_made_five_times_and_no_more() {
-    let page = |status| Fault::Says { status, body: "<html>Gateway Timeout</html>".into(), billed: true };
-    let faults = [Fault::CutBody, Fault::ResetAfterBilling, Fault::MalformedJson, page(504), page(524)];
+    let page =
+        |status| ProviderFault::Says { status, body: "<html>Gateway Timeout</html>".into(), billed: true };
+    let faults = [
+        ProviderFault::CutBody,
+        ProviderFault::ResetAfterBilling,
+        ProviderFault::MalformedJson,
+        page(504),
+        page(524),
+    ];
     let made = faults.map(|fault| {
         Box::pin(async move {
             let stack = Stack::start().await;
@@ -53,7 +60,7 @@ async fn a_call_that_may_have_been_billed_each_time_is_made_five_times_and_no_mo
 #[tokio::test]
 async fn a_provider_that_gives_one_image_a_call_fills_every_batch() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::ShortAnswer { images: 1 }));
+    stack.provider.faults().add(Rule::new(ProviderFault::ShortAnswer { images: 1 }));
     let task = a_task().plan("start");
 
     stack.run(&task).await;
@@ -157,36 +164,35 @@ async fn what_a_replay_settles_is_settled_and_the_ledger_is_the_bill() {
     };
     let stack = Stack::with().provider(honours).start().await;
     let mut given = Vec::new();
-    for fault in [Fault::CutBody, Fault::ResetAfterBilling, Fault::MalformedJson] {
+    for fault in [ProviderFault::CutBody, ProviderFault::ResetAfterBilling, ProviderFault::MalformedJson] {
         stack.provider.faults().add_first(Rule::new(fault).prompt("in a garden").times(1));
         given.push(a_task());
         stack.run(given.last().unwrap()).await;
     }
 
-    stack.assert_invariants(&given.iter().collect::<Vec<_>>(), &chaos::Deeds::default()).await;
+    stack.assert_invariants(&given.iter().collect::<Vec<_>>(), &chaos::Disruptions::default()).await;
     assert_eq!(stack.provider.meter().snapshot().images_billed, 3 * 3);
     let sum = "SELECT concat_ws(' ', state, count(*), sum(images_billed)) AS sum FROM calls GROUP BY state ORDER BY 1";
     let rows = Statement::from_string(stack.database.get_database_backend(), sum);
     let rows = stack.database.query_all_raw(rows).await.unwrap();
     let sums: Vec<String> = rows.iter().map(|row| row.try_get("", "sum").unwrap()).collect();
     assert_eq!(sums, ["done 6 9", "settled 3 0"]);
-    let ledger = database::report::ledger(&stack.database, &Filter::default(), By::Key).await.unwrap();
-    assert_eq!(ledger[0]["images_in_doubt"], 0, "{ledger:?}");
+    let ledger = paid_calls::report::ledger(&stack.database, &Filter::default(), By::Key).await.unwrap();
+    assert_eq!(ledger[0].images_in_doubt, 0, "{ledger:?}");
 }
 
 #[tokio::test]
 async fn an_answer_without_an_image_may_be_on_the_bill() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::ShortAnswer { images: 0 }).prompt("in a garden").times(1));
+    stack
+        .provider
+        .faults()
+        .add(Rule::new(ProviderFault::ShortAnswer { images: 0 }).prompt("in a garden").times(1));
 
     stack.run(&a_task()).await;
 
-    let ledger = database::report::ledger(&stack.database, &Filter::default(), By::Key).await.unwrap();
-    assert_eq!(
-        (&ledger[0]["images_billed"], &ledger[0]["images_in_doubt"]),
-        (&3.into(), &2.into()),
-        "{ledger:?}"
-    );
+    let ledger = paid_calls::report::ledger(&stack.database, &Filter::default(), By::Key).await.unwrap();
+    assert_eq!((ledger[0].images_billed, ledger[0].images_in_doubt), (3, 2), "{ledger:?}");
 }
 
 #[tokio::test]
@@ -245,10 +251,10 @@ async fn what_a_failover_forgets_is_recorded_again_and_given_to_nobody_else() {
     stack.result(&ann).await.unwrap();
     stack.result(&bob).await.unwrap();
     stack.database = database::connect(&stack.config.database, 2).await.unwrap();
-    stack.assert_invariants(&[&anns, &bobs], &chaos::Deeds::default()).await;
+    stack.assert_invariants(&[&anns, &bobs], &chaos::Disruptions::default()).await;
     assert_eq!(stack.outcome_of(&anns).await, completed(2, 6));
     assert_eq!(stack.outcome_of(&bobs).await, completed(2, 6));
-    let count = "SELECT count(*) AS count FROM calls WHERE state = 'done' AND lost_at IS NULL";
+    let count = "SELECT count(*) AS count FROM calls WHERE state = 'done' AND written_off_at IS NULL";
     let count = Statement::from_string(stack.database.get_database_backend(), count);
     let row = stack.database.query_one_raw(count).await.unwrap().unwrap();
     assert_eq!(row.try_get::<i64>("", "count").unwrap(), 4, "each call is on record, and paid once");
@@ -257,7 +263,7 @@ async fn what_a_failover_forgets_is_recorded_again_and_given_to_nobody_else() {
 #[tokio::test]
 async fn a_refused_account_is_tried_by_one_call_every_half_minute() {
     let stack = Stack::start().await;
-    let refusal = Rule::new(Fault::InvalidKey);
+    let refusal = Rule::new(ProviderFault::InvalidKey);
     stack.provider.faults().add(refusal);
     let given: Vec<GivenTask> = (0..20).map(|user| a_task().user(&format!("user-{user}"))).collect();
     let tasks = futures::future::join_all(given.iter().map(|task| stack.begin(task))).await;
@@ -274,7 +280,7 @@ async fn a_refused_account_is_tried_by_one_call_every_half_minute() {
     let refused = meter.calls.iter().filter(|call| call.status == Some(401)).count();
     assert!(refused <= 12, "{refused} calls were refused");
     assert_eq!(meter.images_billed, 20 * 3);
-    stack.assert_invariants(&given.iter().collect::<Vec<_>>(), &chaos::Deeds::default()).await;
+    stack.assert_invariants(&given.iter().collect::<Vec<_>>(), &chaos::Disruptions::default()).await;
 }
 
 #[tokio::test]
@@ -282,7 +288,7 @@ async fn an_account_that_dies_while_work_runs_rejects_nobodys_prompts() {
     let stack = Stack::start().await;
     stack.run(&a_task()).await;
     // No word of it says that it is the account.
-    stack.provider.faults().add(Rule::new(Fault::Html { status: 403 }));
+    stack.provider.faults().add(Rule::new(ProviderFault::Html { status: 403 }));
     let given: Vec<GivenTask> = (0..20).map(|user| a_task().user(&format!("user-{user}"))).collect();
     let tasks = futures::future::join_all(given.iter().map(|task| stack.begin(task))).await;
     stack.wait_for_row("SELECT refused IS NOT NULL FROM provider_keys").await;
@@ -303,7 +309,7 @@ async fn an_account_that_dies_while_work_runs_rejects_nobodys_prompts() {
 #[tokio::test]
 async fn a_request_that_a_firewall_refuses_is_rejected_while_others_of_the_key_succeed() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::Html { status: 403 }).prompt("firewall"));
+    stack.provider.faults().add(Rule::new(ProviderFault::Html { status: 403 }).prompt("firewall"));
     let task = a_task().prompts(["a garden", "firewall"]);
     let begun = stack.begin(&task).await;
     let meter = stack.provider.meter();

@@ -9,7 +9,8 @@ use database::reconcile as rows;
 use sea_orm::{ConnectionTrait, Statement};
 use temporalio_client::schedules::ScheduleOverlapPolicy;
 use temporalio_client::{WorkflowStartOptions, WorkflowTerminateOptions};
-use tests::{GivenTask, Mishap, Outcome, Stack, a_task};
+use tests::{ActivityFault, GivenTask, Outcome, Stack, a_task};
+use workflows::keys::CallName;
 use workflows::reconcile::{Finding, LookedAt, ReconcileInput, ReconcileOutput, Repair, SCHEDULE_ID};
 use workflows::types::{GenerateImagesOutput, TaskState};
 use workflows::{GenerateImages, Reconcile, keys};
@@ -211,7 +212,7 @@ async fn repairs_are_made(stack: &Stack, whole: &[GenerateImagesOutput]) {
     let why = "its workflow was ended from outside: terminated".to_owned();
     assert_eq!((task.output.state, failure), (TaskState::Failed, Some(("Internal", why))));
     assert_eq!((task.output.images.len(), task.output.missing.len()), (0, 2));
-    let calls = "SELECT concat_ws(' ', task_id, name, state, lost_at IS NOT NULL) FROM calls WHERE state = 'ambiguous' OR result IS NOT NULL";
+    let calls = "SELECT concat_ws(' ', task_id, name, state, written_off_at IS NOT NULL) FROM calls WHERE state = 'ambiguous' OR result IS NOT NULL";
     assert_eq!(lines(stack, calls).await, ["call 1 ambiguous t"]);
     let keys: Vec<String> = stack.storage.list("").await.unwrap().into_iter().map(|(key, _)| key).collect();
     assert!(STRAY.iter().all(|stray| !keys.iter().any(|key| key == stray)), "{keys:?}");
@@ -263,7 +264,7 @@ async fn tasks_that_run_are_left_alone() {
     stack.provider.release();
     stack.result(&waits).await.unwrap();
     stack.result(&task).await.unwrap();
-    stack.assert_invariants(&[&given, &waiting], &chaos::Deeds::default()).await;
+    stack.assert_invariants(&[&given, &waiting], &chaos::Disruptions::default()).await;
 }
 
 #[tokio::test]
@@ -300,22 +301,28 @@ async fn a_task_that_has_ended_keeps_no_result_and_its_calls_are_stopped() {
 
     assert_eq!(lines(&stack, "SELECT name FROM calls WHERE result IS NOT NULL").await, Vec::<String>::new());
     assert_eq!(lines(&stack, "SELECT name FROM calls WHERE state = 'done'").await.len(), 2);
-    let intent = database::calls::Intent {
+    let intent = paid_calls::ledger::Intent {
         provider_key: "default",
         worker: "late",
         token: "late/1",
-        task_id: "done",
-        user_id: "ann",
-        plan: "free",
-        name: "1",
-        images: 2,
-        fingerprint: "f",
         idempotency_key: None,
-        timeout: Duration::from_secs(1),
-        max_billed_failures: 5,
+        call: paid_calls::Call {
+            task_id: "done",
+            user_id: "ann",
+            plan: "free",
+            name: CallName::batch(1, 1),
+            images: 2,
+            fingerprint: "f",
+            honours_idempotency: false,
+            timeout: Duration::from_secs(1),
+            max_billed_failures: 5,
+        },
     };
-    let verdict = database::calls::begin(&stack.database, 0, 0, &intent).await.unwrap();
-    assert_eq!(verdict, database::calls::Verdict::Stop("task `done` has ended: completed".into()));
+    let admission = paid_calls::ledger::begin(&stack.database, 0, 0, &intent).await.unwrap();
+    assert_eq!(
+        admission,
+        paid_calls::ledger::Admission::TaskEnded("task `done` has ended: completed".into())
+    );
 }
 
 #[tokio::test]
@@ -353,11 +360,11 @@ async fn the_schedule_runs_it_and_is_ended() {
 
 #[tokio::test]
 async fn the_activity_done_twice_repairs_once_and_bad_input_fails_the_workflow() {
-    let stack = Stack::with().between().start().await;
+    let stack = Stack::with().temporal_proxy().start().await;
     completed(&stack, "done").await;
     put(&stack, "tasks/nobody/photo", b"stray").await;
-    // `Between` knows activities by their task's workflow id.
-    stack.between().plan("x", "reconcile", Mishap::DoneTwice);
+    // `TemporalProxy` knows activities by their task's workflow id.
+    stack.temporal_proxy().plan("x", "reconcile", ActivityFault::DoneTwice);
     let options = || WorkflowStartOptions::new(workflows::task_queue::TASKS, keys::workflow_id("x")).build();
 
     let run = stack.temporal.start_workflow(Reconcile::run, at_any_age().into(), options()).await.unwrap();
@@ -366,7 +373,7 @@ async fn the_activity_done_twice_repairs_once_and_bad_input_fails_the_workflow()
     let bad = stack.temporal.start_workflow(Reconcile::run, bad, options()).await.unwrap();
     let refused = bad.get_result(Default::default()).await.unwrap_err().to_string();
 
-    assert_eq!(stack.between().planned(), []);
+    assert_eq!(stack.temporal_proxy().planned(), []);
     assert_eq!(found(&output), []);
     assert_eq!(stack.storage.list("tasks/nobody/").await.unwrap(), []);
     assert!(refused.contains("is not a reconcile input"), "{refused}");
@@ -391,10 +398,10 @@ async fn an_open_call_is_given_up_only_when_nobody_will_end_it() {
             format!("state = 'open', ended_at = NULL, lease_id = {lease}, runs_until = now() {runs_until}");
         execute(&stack, &format!("UPDATE calls SET {call} WHERE name = '1'")).await;
         let two_hours = Duration::from_secs(7_200);
-        let found = rows::abandoned_calls(&stack.database, 0, two_hours, 10).await.unwrap();
+        let found = paid_calls::reconcile::abandoned_calls(&stack.database, 0, two_hours, 10).await.unwrap();
         assert_eq!(found.len(), usize::from(given_up), "{task}, {call}");
-        let call = rows::CallRow { call_id: 2, task_id: "done".into(), name: "1".into() };
-        let closed = rows::close_calls(&stack.database, &[call], two_hours).await.unwrap();
+        let call = paid_calls::reconcile::CallRow { call_id: 2, task_id: "done".into(), name: "1".into() };
+        let closed = paid_calls::reconcile::close_calls(&stack.database, &[call], two_hours).await.unwrap();
         assert_eq!(closed, found, "checked again when it is closed");
     }
 }

@@ -1,6 +1,6 @@
 //! Answers that are no images, in the forms that gateways give them, and images in forms of their own: the whole outcome, with the bill.
 
-use sandbox::{Entries, Fault, Rule};
+use sandbox::{Entries, ProviderFault, Rule};
 use sea_orm::{ConnectionTrait, Statement};
 use tests::{GivenTask, Outcome, Stack, a_task};
 use workflows::failure::FailureKind;
@@ -62,7 +62,7 @@ async fn fails(stack: &Stack, task: &GivenTask) -> TaskFailure {
 #[tokio::test]
 async fn an_error_inside_a_200_is_what_its_code_says() {
     let stack = Stack::start().await;
-    let says = |body: &str, times| Rule::new(Fault::says(200, body)).prompt(PROMPT).times(times);
+    let says = |body: &str, times| Rule::new(ProviderFault::says(200, body)).prompt(PROMPT).times(times);
     let faults = stack.provider.faults();
     faults.add(says(r#"{"error":{"code":429,"message":"Rate limit exceeded. Try again in 467ms."}}"#, 1));
     faults.add(says(r#"{"error":{"code":502,"message":"Provider returned error"}}"#, 3));
@@ -101,7 +101,7 @@ async fn moderation_is_moderation_under_each_of_its_names_and_statuses() {
         ("lawyers", 451, r#"{"message":"Unavailable for legal reasons"}"#),
     ];
     for (prompt, status, body) in says {
-        stack.provider.faults().add(Rule::new(Fault::says(status, body)).prompt(prompt));
+        stack.provider.faults().add(Rule::new(ProviderFault::says(status, body)).prompt(prompt));
     }
     let task = a_task().plan("start").prompts(["a garden", "azure", "new-api", "openrouter", "lawyers"]);
 
@@ -126,7 +126,7 @@ async fn an_image_file_that_the_provider_calls_invalid_is_no_moderation() {
     let stack = Stack::start().await;
     let body =
         r#"{"error":{"type":"image_generation_user_error","code":"invalid_image_file","message":"m"}}"#;
-    stack.provider.faults().add(Rule::new(Fault::says(400, body)).prompt(PROMPT));
+    stack.provider.faults().add(Rule::new(ProviderFault::says(400, body)).prompt(PROMPT));
     let task = a_task();
 
     let failure = fails(&stack, &task).await;
@@ -147,7 +147,7 @@ async fn entries_that_say_they_were_rejected_are_not_asked_for_again() {
         ("beside", r#"{"data":[],"error":{"code":"some_filter","message":"not this"}}"#),
     ];
     for (prompt, body) in says {
-        stack.provider.faults().add(Rule::new(Fault::says(200, body)).prompt(prompt));
+        stack.provider.faults().add(Rule::new(ProviderFault::says(200, body)).prompt(prompt));
     }
     let task = a_task().prompts(["entries", "beside"]);
 
@@ -168,7 +168,10 @@ async fn entries_that_say_they_were_rejected_are_not_asked_for_again() {
 #[tokio::test]
 async fn one_rejected_entry_leaves_the_other_images() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::Entries(Entries::RejectedFirst)).prompt(PROMPT).times(1));
+    stack
+        .provider
+        .faults()
+        .add(Rule::new(ProviderFault::Entries(Entries::RejectedFirst)).prompt(PROMPT).times(1));
     let task = a_task();
 
     stack.run(&task).await;
@@ -181,7 +184,7 @@ async fn one_rejected_entry_leaves_the_other_images() {
 async fn a_job_of_an_asynchronous_api_is_started_once_and_named() {
     for (prompt, billed, calls) in [(PROMPT, 1 + 2, 2), ("Retouch this portrait", 1, 1)] {
         let stack = Stack::start().await;
-        stack.provider.faults().add(Rule::new(Fault::job()).prompt(prompt));
+        stack.provider.faults().add(Rule::new(ProviderFault::job()).prompt(prompt));
         let task = a_task();
 
         let failure = fails(&stack, &task).await;
@@ -191,14 +194,14 @@ async fn a_job_of_an_asynchronous_api_is_started_once_and_named() {
         assert!(failure.message.contains("task_id"), "{}", failure.message);
         assert_eq!(stack.outcome(&task).await, failed(2, billed));
         assert_eq!(stack.provider.meter().snapshot().calls.len(), calls);
-        assert_eq!(ledger(&stack).await.last(), Some(&row("lost", Some(FailureKind::Malformed))));
+        assert_eq!(ledger(&stack).await.last(), Some(&row("unusable", Some(FailureKind::Malformed))));
     }
 }
 
 #[tokio::test]
 async fn a_web_page_in_the_apis_place_is_asked_once_and_costs_nothing() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::says(200, PAGE)));
+    stack.provider.faults().add(Rule::new(ProviderFault::says(200, PAGE)));
     let task = a_task();
 
     let failure = fails(&stack, &task).await;
@@ -214,8 +217,8 @@ async fn a_web_page_in_the_apis_place_is_asked_once_and_costs_nothing() {
 #[tokio::test]
 async fn a_page_without_a_way_to_the_origin_is_no_possible_loss() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::Html { status: 522 }).prompt(PROMPT).times(1));
-    stack.provider.faults().add(Rule::new(Fault::Html { status: 502 }).prompt(PROMPT).times(1));
+    stack.provider.faults().add(Rule::new(ProviderFault::Html { status: 522 }).prompt(PROMPT).times(1));
+    stack.provider.faults().add(Rule::new(ProviderFault::Html { status: 502 }).prompt(PROMPT).times(1));
     let task = a_task();
 
     stack.run(&task).await;
@@ -231,7 +234,7 @@ async fn a_page_without_a_way_to_the_origin_is_no_possible_loss() {
 #[tokio::test]
 async fn images_behind_a_data_prefix_are_images() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::Entries(Entries::DataUrls)));
+    stack.provider.faults().add(Rule::new(ProviderFault::Entries(Entries::DataUrls)));
     let task = a_task();
 
     stack.run(&task).await;
@@ -243,7 +246,7 @@ async fn images_behind_a_data_prefix_are_images() {
 #[tokio::test]
 async fn bytes_that_cannot_be_read_leave_the_url_beside_them() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::Entries(Entries::BrokenBytes)));
+    stack.provider.faults().add(Rule::new(ProviderFault::Entries(Entries::BrokenBytes)));
     let task = a_task();
 
     stack.run(&task).await;
@@ -255,7 +258,10 @@ async fn bytes_that_cannot_be_read_leave_the_url_beside_them() {
 #[tokio::test]
 async fn one_odd_entry_costs_no_other() {
     let stack = Stack::start().await;
-    stack.provider.faults().add(Rule::new(Fault::Entries(Entries::NullFirst)).prompt(PROMPT).times(1));
+    stack
+        .provider
+        .faults()
+        .add(Rule::new(ProviderFault::Entries(Entries::NullFirst)).prompt(PROMPT).times(1));
     let task = a_task();
 
     stack.run(&task).await;
@@ -268,7 +274,10 @@ async fn one_odd_entry_costs_no_other() {
 async fn an_answer_of_which_nothing_can_be_read_is_unreadable_and_not_short() {
     let stack = Stack::start().await;
     let body = r#"{"data":[{"revised_prompt":"p"},null]}"#.to_owned();
-    stack.provider.faults().add(Rule::new(Fault::Says { status: 200, body, billed: true }).prompt(PROMPT));
+    stack
+        .provider
+        .faults()
+        .add(Rule::new(ProviderFault::Says { status: 200, body, billed: true }).prompt(PROMPT));
     let task = a_task();
 
     let failure = fails(&stack, &task).await;
@@ -286,7 +295,7 @@ async fn an_operators_word_decides_without_a_release() {
         .start()
         .await;
     let body = r#"{"error":{"code":"not_with_us","message":"m"}}"#;
-    stack.provider.faults().add(Rule::new(Fault::says(400, body)).prompt("forbidden"));
+    stack.provider.faults().add(Rule::new(ProviderFault::says(400, body)).prompt("forbidden"));
     let task = a_task().prompts(["a garden", "forbidden"]);
 
     stack.run(&task).await;

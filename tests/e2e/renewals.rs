@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use database::leases::{self, Holder, Renewal};
+use paid_calls::lease::{self, Holder, Renewal};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use tests::{Stack, a_task};
 
@@ -21,15 +21,27 @@ async fn scans(db: &DatabaseConnection, table: &str) -> i64 {
 #[tokio::test]
 async fn a_renewal_looks_through_the_leases_once() {
     let stack = Stack::with().without_worker().start().await;
-    let limit = serde_json::json!({ "ceiling": 4 });
-    database::limits::set(&stack.database, "default", &limit).await.unwrap();
+    let limit = paid_calls::limits::Change::ceiling(4);
+    paid_calls::limits::set(&stack.database, "default", &limit).await.unwrap();
     // A single connection, whose counts are its own.
     let db = database::connect(&stack.config.database, 1).await.unwrap();
-    let holder =
-        Holder { provider_key: "default".into(), worker: "w".into(), host: "host".into(), pid: 1, most: 4 };
-    let mut renewal =
-        Renewal { lease_id: None, number: 1, calls: 0, holds: 0, keeps: 0, wanted: 4, cut_off: false };
-    let lease_id = leases::grant(&db, &holder, &renewal, Duration::from_secs(600)).await.unwrap().lease_id;
+    let holder = Holder {
+        provider_key: "default".into(),
+        worker: "w".into(),
+        host: "host".into(),
+        pid: 1,
+        max_calls: 4,
+    };
+    let mut renewal = Renewal {
+        lease_id: None,
+        number: 1,
+        calls: 0,
+        in_use_bound: 0,
+        idle_slots: 0,
+        demand: 4,
+        cut_off: false,
+    };
+    let lease_id = lease::grant(&db, &holder, &renewal, Duration::from_secs(600)).await.unwrap().lease_id;
     renewal.lease_id = Some(lease_id);
     let open = format!(
         "INSERT INTO calls (provider_key, lease_id, token, task_id, user_id, plan, name, images_asked, fingerprint, begun_at, runs_until)
@@ -42,7 +54,7 @@ async fn a_renewal_looks_through_the_leases_once() {
 
     for number in 0..RENEWALS {
         renewal.number = 2 + number;
-        leases::grant(&db, &holder, &renewal, Duration::from_secs(600)).await.unwrap();
+        lease::grant(&db, &holder, &renewal, Duration::from_secs(600)).await.unwrap();
     }
 
     let after = (scans(&db, "leases").await, scans(&db, "calls").await);

@@ -23,7 +23,10 @@ async fn the_stricter_store_holds_the_same() {
 #[tokio::test]
 async fn a_cut_file_leaves_no_object_there_either() {
     let stack = Stack::with().strict_store().start().await;
-    stack.provider.faults().add(sandbox::Rule::new(sandbox::Fault::Truncated { keep_bytes: 500 }).times(2));
+    stack
+        .provider
+        .faults()
+        .add(sandbox::Rule::new(sandbox::ProviderFault::Truncated { keep_bytes: 500 }).times(2));
     let task = a_task();
 
     stack.run(&task).await;

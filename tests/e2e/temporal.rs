@@ -5,7 +5,7 @@ use std::time::Duration;
 use client::{Client, Error, Settings};
 use sandbox::Provider;
 use temporalio_client::tonic::Code;
-use tests::{Between, GivenTask, Stack, a_task};
+use tests::{GivenTask, Stack, TemporalProxy, a_task};
 
 /// Longer than the SDK waits by itself.
 const A_WHILE: Duration = Duration::from_secs(12);
@@ -73,7 +73,7 @@ async fn a_passing_state_is_waited_out_by_every_call() {
     stack.run(&ended).await;
 
     let asked = CASES.map(async |(method, code, lasts, what)| {
-        let between = Between::start(&stack.config.temporal.address).await;
+        let between = TemporalProxy::start(&stack.config.temporal.address).await;
         between.refuse(method, code, lasts);
         let settings = Settings { address: between.address(), ..stack.config.temporal.clone() };
         let asked = match Client::connect(&settings).await {

@@ -1,6 +1,6 @@
 //! Concurrency tiers: never more in flight than there are slots, on the provider's own meter.
 
-use chaos::Deeds;
+use chaos::Disruptions;
 use tests::{Stack, a_task};
 use workflows::types::TaskState;
 
@@ -26,7 +26,7 @@ async fn fifty_tasks_at_once_never_exceed_12_calls_and_20_transfers() {
     stack.provider.release_downloads();
     let results = futures::future::join_all(tasks.iter().map(|task| stack.result(task))).await;
 
-    stack.assert_invariants(&given.iter().collect::<Vec<_>>(), &Deeds::default()).await;
+    stack.assert_invariants(&given.iter().collect::<Vec<_>>(), &Disruptions::default()).await;
     for (result, task) in results.into_iter().zip(&given) {
         assert_eq!(result.unwrap().state, TaskState::Completed);
         let outcome = stack.outcome_of(task).await;

@@ -9,7 +9,7 @@ use crate::scenarios::{
 use crate::steps::{ABSENT, Case, EVERYDAY, FAILOVERS, IN_VAIN, Mood, REFUSED, Step};
 
 /// A mistake in one of the statements.
-pub(crate) struct Fault {
+pub(crate) struct PlantedBug {
     pub(crate) what: &'static str,
     /// Of the violation that shows it.
     pub(crate) shows_as: &'static str,
@@ -32,8 +32,8 @@ pub(crate) struct Planted {
     pub(crate) undo: String,
 }
 
-pub(crate) const FAULTS: &[Fault] = &[
-    Fault {
+pub(crate) const PLANTED_BUGS: &[PlantedBug] = &[
+    PlantedBug {
         what: "calls that may run on after their worker's death use no capacity",
         shows_as: "I5",
         shows_in: Shows::Mood([IN_VAIN]),
@@ -41,63 +41,63 @@ pub(crate) const FAULTS: &[Fault] = &[
         right: "IF begun IS NULL THEN",
         wrong: "IF true THEN",
     },
-    Fault {
+    PlantedBug {
         what: "a share is taken away before its worker has heard of it",
         shows_as: "I5",
         shows_in: Shows::Mood([EVERYDAY]),
         function: "grant_lease",
-        right: "own.granted := greatest(target, p.holds)",
+        right: "own.granted := greatest(target, p.in_use_bound)",
         wrong: "own.granted := target",
     },
-    Fault {
+    PlantedBug {
         what: "a limit that was lowered is heard of at the next renewal only",
         shows_as: "I5",
         shows_in: Shows::Mood([EVERYDAY]),
-        function: "verdict_of_key",
+        function: "admission_by_key",
         right: "OR key.version <> p.version",
         wrong: "",
     },
-    Fault {
+    PlantedBug {
         what: "a call that runs is made again",
         shows_as: "I4",
         shows_in: Shows::Mood([IN_VAIN]),
-        function: "verdict_of_call",
+        function: "admission_by_call",
         right: "l.lease_id = last.lease_id AND is_living(l)",
         wrong: "l.lease_id = last.lease_id AND false",
     },
-    Fault {
+    PlantedBug {
         what: "a pause holds nobody back",
         shows_as: "a call began while the key was paused",
         shows_in: Shows::Mood([EVERYDAY]),
-        function: "verdict_of_key",
+        function: "admission_by_key",
         right: "IF key.paused THEN",
         wrong: "IF false THEN",
     },
-    Fault {
+    PlantedBug {
         what: "a call that is done is made again",
         shows_as: "I4",
         shows_in: Shows::Mood([EVERYDAY]),
-        function: "verdict_of_call",
+        function: "admission_by_call",
         right: "IF last.state IN ('done', 'rejected') AND last.result IS NOT NULL THEN",
         wrong: "IF false THEN",
     },
-    Fault {
+    PlantedBug {
         what: "a refusal holds nobody back",
         shows_as: "I7",
         shows_in: Shows::Mood([REFUSED]),
-        function: "verdict_of_key",
+        function: "admission_by_key",
         right: "IF key.throttled_until > t THEN",
         wrong: "IF false THEN",
     },
-    Fault {
+    PlantedBug {
         what: "what the provider said of one call, its next attempt doesn't know",
         shows_as: "I7: call",
         shows_in: Shows::Mood([REFUSED]),
-        function: "verdict_of_key",
+        function: "admission_by_key",
         right: "last.ended_at + last.wait_ms * interval '1 ms' > t",
         wrong: "false",
     },
-    Fault {
+    PlantedBug {
         what: "a call that was not answered is taken for ended",
         shows_as: "I5",
         shows_in: Shows::Mood([IN_VAIN]),
@@ -105,7 +105,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         right: "CASE WHEN e.may_run THEN c.runs_until",
         wrong: "CASE WHEN false THEN c.runs_until",
     },
-    Fault {
+    PlantedBug {
         what: "a loss is not recorded",
         shows_as: "I4",
         shows_in: Shows::Mood([IN_VAIN]),
@@ -113,15 +113,15 @@ pub(crate) const FAULTS: &[Fault] = &[
         right: "c.state = 'ambiguous' AND c.idempotency_key IS NULL",
         wrong: "false",
     },
-    Fault {
+    PlantedBug {
         what: "a call begins under a lease that is over",
         shows_as: "I5",
         shows_in: Shows::Steps(asked_under_a_lease_that_ends),
-        function: "verdict_of_key",
+        function: "admission_by_key",
         right: "lease.ended_at IS NOT NULL OR lease.expires_at <= t",
         wrong: "false",
     },
-    Fault {
+    PlantedBug {
         what: "a minute has half a minute",
         shows_as: "I6",
         shows_in: Shows::Steps(two_calls_a_minute),
@@ -129,7 +129,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         right: "begun_at > t - interval '61 s'",
         wrong: "begun_at > t - interval '31 s'",
     },
-    Fault {
+    PlantedBug {
         what: "a renewal that arrives late counts",
         shows_as: "I5",
         shows_in: Shows::Steps(a_late_renewal),
@@ -137,7 +137,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         right: "p.renewal <= own.renewal",
         wrong: "false",
     },
-    Fault {
+    PlantedBug {
         what: "an orphaned call uses capacity until its timeout",
         shows_as: "I8",
         shows_in: Shows::Mood([IN_VAIN]),
@@ -145,7 +145,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         right: "2 * longest)",
         wrong: "interval '1 h')",
     },
-    Fault {
+    PlantedBug {
         what: "a result is given to whoever asks under the same name",
         shows_as: "I19",
         shows_in: Shows::Mood([EVERYDAY]),
@@ -153,15 +153,15 @@ pub(crate) const FAULTS: &[Fault] = &[
         right: "AND c.fingerprint = p.fingerprint",
         wrong: "",
     },
-    Fault {
+    PlantedBug {
         what: "calls that may have been billed are not counted",
         shows_as: "I18",
         shows_in: Shows::Mood([IN_VAIN]),
-        function: "verdict_of_call",
+        function: "admission_by_call",
         right: "billed >= p.max_billed_failures",
         wrong: "false",
     },
-    Fault {
+    PlantedBug {
         what: "a call whose row a failover took is not recorded",
         shows_as: "I4",
         shows_in: Shows::Mood([FAILOVERS]),
@@ -169,7 +169,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         right: "call := call_made_again(p, e, t);",
         wrong: "RETURN NULL;",
     },
-    Fault {
+    PlantedBug {
         what: "a call is ended by a number that a failover gave to another",
         shows_as: "I4",
         shows_in: Shows::Mood([FAILOVERS]),
@@ -177,7 +177,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         right: "WHERE c.token = p.token",
         wrong: "WHERE c.name = p.name",
     },
-    Fault {
+    PlantedBug {
         what: "a lease is known by a number that a failover gave to another worker",
         shows_as: "I5: workers",
         shows_in: Shows::Mood([FAILOVERS]),
@@ -185,7 +185,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         right: "l.lease_id = p.lease_id AND l.worker = p.worker",
         wrong: "l.lease_id = p.lease_id",
     },
-    Fault {
+    PlantedBug {
         what: "a refusal cuts a limit under which its call didn't begin",
         shows_as: "the limit is cut for call",
         shows_in: Shows::Mood([REFUSED]),
@@ -193,7 +193,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         right: "AND p_generation = key.generation",
         wrong: "",
     },
-    Fault {
+    PlantedBug {
         what: "a raise is no change of the limit",
         shows_as: "the limit is cut for call",
         shows_in: Shows::Steps(refused_after_a_raise),
@@ -201,25 +201,25 @@ pub(crate) const FAULTS: &[Fault] = &[
         right: "generation = generation + 1",
         wrong: "generation = generation",
     },
-    Fault {
+    PlantedBug {
         what: "a worker that can't reach Temporal keeps its share",
         shows_as: "I21",
         shows_in: Shows::Mood([ABSENT]),
         function: "renewed",
-        right: "CASE WHEN p.cut_off THEN p.calls ELSE p.wanted END",
-        wrong: "p.wanted",
+        right: "CASE WHEN p.cut_off THEN p.calls ELSE p.demand END",
+        wrong: "p.demand",
     },
-    Fault {
+    PlantedBug {
         what: "a worker without work keeps its last poll from one that has some",
         shows_as: "I21",
         shows_in: Shows::Mood([EVERYDAY]),
-        function: "demand",
+        function: "weighed_demand",
         right: "others.starving AND l.starving_since IS NULL",
         wrong: "false",
     },
 ];
 
-impl Fault {
+impl PlantedBug {
     /// Does it show, with which seed, and as what?
     pub(crate) fn found(&'static self, model: &Model) -> Option<(u64, String)> {
         let shows = |why: &String| why.starts_with(self.shows_as);

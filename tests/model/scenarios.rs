@@ -1,10 +1,10 @@
 //! Steps that show a planted fault where random ones would need minutes to.
 
-use crate::steps::{Fate, Step};
+use crate::steps::{CallEnd, Step};
 
-const LONG: Fate = Fate::Answered(12_000);
-const SHORT: Fate = Fate::Answered(100);
-const REFUSED: Fate = Fate::Refused(100);
+const LONG: CallEnd = CallEnd::Answered(12_000);
+const SHORT: CallEnd = CallEnd::Answered(100);
+const REFUSED: CallEnd = CallEnd::Refused(100);
 
 /// A worker stands still between asking for a call and the database's decision. Meanwhile its lease ends, and
 /// another worker makes a call.
@@ -44,7 +44,7 @@ fn renewal(worker: usize) -> Vec<Step> {
 }
 
 /// A worker takes a call, is allowed to make it, and sends it.
-fn call(worker: usize, at: usize, fate: Fate) -> Vec<Step> {
+fn call(worker: usize, at: usize, fate: CallEnd) -> Vec<Step> {
     [vec![Step::Poll(worker)], vec![next(worker, at, fate); 3]].concat()
 }
 
@@ -58,6 +58,6 @@ fn ended(worker: usize, at: usize) -> Vec<Step> {
     vec![next(worker, at, SHORT); 2]
 }
 
-fn next(worker: usize, at: usize, fate: Fate) -> Step {
+fn next(worker: usize, at: usize, fate: CallEnd) -> Step {
     Step::Next(worker, at, fate)
 }

@@ -43,11 +43,11 @@ pub(crate) enum Step {
     /// Time goes by.
     Advance(u64),
     /// Everybody who is awake goes on with everything, as on a good day.
-    Round(Fate),
+    Round(CallEnd),
     /// A worker takes a slot, and the next call.
     Poll(usize),
     /// A worker's call takes its next step, as far as it can.
-    Next(usize, usize, Fate),
+    Next(usize, usize, CallEnd),
     /// A worker's renewal takes its next step: sent, executed, heard.
     Renew(usize),
     /// A renewal is lost on its way, or its answer is; what was not executed may be executed late.
@@ -77,7 +77,7 @@ pub(crate) enum Step {
 
 /// How a call ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum CallEnd {
     Answered(u64),
     Refused(u64),
     Unavailable(Option<u64>),
@@ -182,11 +182,11 @@ fn step(mood: Mood) -> impl Strategy<Value = Step> {
     let worker = 0..WORKERS;
     let [answered, refused, unavailable, unknown, cut] = mood.fates;
     let fate = weighted(vec![
-        (answered, (100..LONGEST_CALL_MS).prop_map(Fate::Answered).boxed()),
-        (refused, (100..5_000u64).prop_map(Fate::Refused).boxed()),
-        (unavailable, proptest::option::of(1_000..20_000u64).prop_map(Fate::Unavailable).boxed()),
-        (unknown, (100..LONGEST_CALL_MS).prop_map(Fate::Unknown).boxed()),
-        (cut, (100..LONGEST_CALL_MS).prop_map(Fate::Cut).boxed()),
+        (answered, (100..LONGEST_CALL_MS).prop_map(CallEnd::Answered).boxed()),
+        (refused, (100..5_000u64).prop_map(CallEnd::Refused).boxed()),
+        (unavailable, proptest::option::of(1_000..20_000u64).prop_map(CallEnd::Unavailable).boxed()),
+        (unknown, (100..LONGEST_CALL_MS).prop_map(CallEnd::Unknown).boxed()),
+        (cut, (100..LONGEST_CALL_MS).prop_map(CallEnd::Cut).boxed()),
     ]);
     let next = (worker.clone(), 0..4usize, fate.clone());
     let limit = prop_oneof![1 => Just(None), 6 => (0..5u32).prop_map(Some)];

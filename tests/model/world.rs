@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use database::calls::{self, End, Intent, Outcome, Verdict};
-use database::leases::{self, Grant, Holder, Renewal};
-use limiter::{Capacity, Permit};
+use paid_calls::lease::{self, Grant, Holder, Renewal};
+use paid_calls::ledger::{self, Admission, Intent};
+use paid_calls::share::{LeaseStamp, Share};
+use paid_calls::{Call, Failed, Outcome};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
+use workflows::keys::CallName;
 use workflows::types::GenerateOutput;
 
-use crate::steps::{Case, Ending, Fate, LONGEST_CALL_MS, Step, WORKERS};
+use crate::steps::{CallEnd, Case, Ending, LONGEST_CALL_MS, Step, WORKERS};
 
 const KEY: &str = "key";
 /// Slots of each.
@@ -60,23 +62,23 @@ struct Attempt {
 enum Stage {
     Slot,
     Asking {
-        permit: Permit,
+        stamp: LeaseStamp,
         asked_ms: u64,
     },
     /// The database has decided; the worker has not heard yet.
     Decided {
-        permit: Permit,
+        stamp: LeaseStamp,
         asked_ms: u64,
-        verdict: Verdict,
+        admission: Admission,
     },
     /// At the provider.
     Sent {
-        permit: Permit,
-        fate: Fate,
+        stamp: LeaseStamp,
+        fate: CallEnd,
         ends_ms: u64,
     },
     Ending {
-        permit: Permit,
+        stamp: LeaseStamp,
         outcome: Outcome,
     },
 }
@@ -87,7 +89,7 @@ enum Renewing {
 }
 
 struct Worker {
-    capacity: Capacity,
+    share: Share,
     holder: Holder,
     renewing: Option<Renewing>,
     /// Its lease, and when the database last renewed it.
@@ -205,11 +207,11 @@ impl<'a> World<'a> {
             worker: format!("w{}", self.started),
             host: "host".into(),
             pid: self.started,
-            most: MOST,
+            max_calls: MOST,
         };
-        let capacity = Capacity::new(MOST, self.epoch);
+        let share = Share::new(MOST, self.epoch);
         Worker {
-            capacity,
+            share,
             holder,
             renewing: None,
             lease: None,
@@ -236,7 +238,7 @@ impl<'a> World<'a> {
             Step::LateRenewal(which) => {
                 if !self.late.is_empty() {
                     let (_, holder, renewal) = self.late.remove(which % self.late.len());
-                    leases::grant(self.db, &holder, &renewal, limiter::TTL)
+                    lease::grant(self.db, &holder, &renewal, paid_calls::TTL)
                         .await
                         .map_err(|e| e.to_string())?;
                 }
@@ -247,7 +249,7 @@ impl<'a> World<'a> {
                 let fresh = self.worker();
                 let dead = std::mem::replace(&mut self.workers[worker], fresh);
                 for attempt in dead.attempts {
-                    if let Stage::Decided { verdict: Verdict::Go, .. } = attempt.stage {
+                    if let Stage::Decided { admission: Admission::Go, .. } = attempt.stage {
                         self.allowed.remove(&attempt.token);
                     }
                     self.queue.push_back(attempt.name);
@@ -363,14 +365,14 @@ impl<'a> World<'a> {
         if worker.paused || worker.cut_off || !has_work {
             return;
         }
-        worker.capacity.wait();
-        if worker.capacity.take_slot(now) {
-            worker.capacity.waited();
+        worker.share.wait();
+        if worker.share.take_slot(now) {
+            worker.share.waited();
             if let Some(polls) = &mut worker.idle_polls {
                 *polls += 1;
                 return;
             }
-            worker.capacity.worked(now);
+            worker.share.worked(now);
             if let Some(name) = self.queue.pop_front() {
                 self.tokens += 1;
                 let token = format!("{}/{}", worker.holder.worker, self.tokens);
@@ -379,7 +381,7 @@ impl<'a> World<'a> {
             }
         } else {
             // It goes on waiting; here, until the next poll.
-            worker.capacity.waited();
+            worker.share.waited();
         }
     }
 
@@ -391,7 +393,7 @@ impl<'a> World<'a> {
     fn reach(&mut self, index: usize, can: bool) {
         let worker = &mut self.workers[index];
         worker.cut_off = !can;
-        worker.capacity.set_cut_off(!can);
+        worker.share.set_cut_off(!can);
     }
 
     async fn renew(&mut self, index: usize) -> Result<(), String> {
@@ -402,28 +404,28 @@ impl<'a> World<'a> {
             None if worker.paused => {}
             None => {
                 if has_work {
-                    worker.capacity.wait();
+                    worker.share.wait();
                 }
-                worker.renewing = Some(Renewing::Sent(worker.capacity.renew(now), now));
+                worker.renewing = Some(Renewing::Sent(worker.share.renew(now), now));
                 if has_work {
-                    worker.capacity.waited();
+                    worker.share.waited();
                 }
             }
             Some(Renewing::Sent(renewal, sent_at)) => {
-                let grant = leases::grant(self.db, &worker.holder, &renewal, limiter::TTL).await.unwrap();
+                let grant = lease::grant(self.db, &worker.holder, &renewal, paid_calls::TTL).await.unwrap();
                 worker.lease = Some((grant.lease_id, self.now_ms));
                 worker.renewing = Some(Renewing::Executed(grant, sent_at));
                 self.each_has_its_own_lease(index)?;
             }
             Some(executed @ Renewing::Executed(..)) if worker.paused => worker.renewing = Some(executed),
             Some(Renewing::Executed(grant, sent_at)) => {
-                worker.capacity.granted(grant, sent_at, now, limiter::TTL);
+                worker.share.granted(grant, sent_at, now, paid_calls::TTL);
             }
         }
         Ok(())
     }
 
-    async fn next(&mut self, index: usize, which: usize, fate: Fate) -> Result<(), String> {
+    async fn next(&mut self, index: usize, which: usize, fate: CallEnd) -> Result<(), String> {
         let now = self.clock(index);
         let count = self.workers[index].attempts.len();
         if count == 0 {
@@ -439,15 +441,18 @@ impl<'a> World<'a> {
             provider_key: KEY,
             worker: &worker,
             token: &token,
-            task_id: "task",
-            user_id: "user",
-            plan: "pro",
-            name: &label,
-            images: 1,
-            fingerprint: &fingerprint,
             idempotency_key: None,
-            timeout: TIMEOUT,
-            max_billed_failures: MAX_BILLED_FAILURES,
+            call: Call {
+                task_id: "task",
+                user_id: "user",
+                plan: "pro",
+                name: CallName::batch(name as u32, 1),
+                images: 1,
+                fingerprint: &fingerprint,
+                honours_idempotency: false,
+                timeout: TIMEOUT,
+                max_billed_failures: MAX_BILLED_FAILURES,
+            },
         };
         let asked_for = GenerateOutput::Generated {
             images: vec![],
@@ -455,87 +460,101 @@ impl<'a> World<'a> {
         };
         let mut over = false;
         let stage = match stage {
-            Stage::Asking { permit, asked_ms } => {
-                let verdict = calls::begin(self.db, permit.lease_id, permit.version, &intent).await.unwrap();
-                if verdict == Verdict::Go {
+            Stage::Asking { stamp, asked_ms } => {
+                let admission = ledger::begin(self.db, stamp.lease_id, stamp.version, &intent).await.unwrap();
+                if admission == Admission::Go {
                     self.allowed.insert(token.clone(), self.now_ms);
                     self.allowances[name] += 1;
                     after_changes = self.limit().await.1;
                     self.may_begin(name, request).await?;
                 }
-                Stage::Decided { permit, asked_ms, verdict }
+                Stage::Decided { stamp, asked_ms, admission }
             }
             stage if paused => stage,
-            Stage::Slot => match self.workers[index].capacity.begin(now) {
-                Some(permit) => Stage::Asking { permit, asked_ms: self.now_ms },
+            Stage::Slot => match self.workers[index].share.begin(now) {
+                Some(stamp) => Stage::Asking { stamp, asked_ms: self.now_ms },
                 None => Stage::Slot,
             },
-            Stage::Decided { permit, asked_ms, verdict } => {
-                let capacity = &mut self.workers[index].capacity;
-                match verdict {
-                    Verdict::Go if self.now_ms - asked_ms > SENT_WITHIN_MS => {
+            Stage::Decided { stamp, asked_ms, admission } => {
+                let share = &mut self.workers[index].share;
+                match admission {
+                    Admission::Go if self.now_ms - asked_ms > SENT_WITHIN_MS => {
                         self.allowed.remove(&token);
-                        Stage::Ending { permit, outcome: Outcome::Unsent }
+                        Stage::Ending { stamp, outcome: Outcome::Unsent }
                     }
-                    Verdict::Go => {
+                    Admission::Go => {
                         self.allowed.remove(&token);
                         let ends_ms = self.arrives(name, &token, fate)?;
-                        Stage::Sent { permit, fate, ends_ms }
+                        Stage::Sent { stamp, fate, ends_ms }
                     }
-                    Verdict::Done(output) if output != asked_for => {
+                    Admission::Done(output) if output != asked_for => {
                         return Err(format!("I19: call {name} of request {request} was given {output:?}"));
                     }
-                    Verdict::Spent(_) if self.allowances[name] < MAX_BILLED_FAILURES => {
+                    Admission::Exhausted(_) if self.allowances[name] < MAX_BILLED_FAILURES => {
                         return Err(format!("I8: call {name} is given up too early"));
                     }
-                    Verdict::Done(_) | Verdict::Spent(_) => {
-                        capacity.end(permit);
+                    Admission::Done(_) | Admission::Exhausted(_) => {
+                        share.end(stamp);
                         self.done[name] |= request == self.request[name];
                         over = true;
                         Stage::Slot
                     }
-                    Verdict::Wait(wait, _) => {
-                        capacity.end(permit);
-                        capacity.close(now, wait);
+                    Admission::KeyBlocked(wait, _) => {
+                        share.end(stamp);
+                        share.close(now, wait);
                         Stage::Slot
                     }
-                    Verdict::Rate(wait, _) => {
-                        capacity.end(permit);
-                        capacity.close_for_rate(now, wait, permit);
+                    Admission::RateLimited(wait, _) => {
+                        share.end(stamp);
+                        share.close_for_rate(now, wait, stamp);
                         Stage::Slot
                     }
-                    Verdict::Renew | Verdict::Join(_) | Verdict::Later(..) => {
-                        capacity.end(permit);
+                    Admission::Renew | Admission::InFlight(_) | Admission::CallBlocked(..) => {
+                        share.end(stamp);
                         Stage::Slot
                     }
-                    Verdict::Stop(why) => return Err(why),
+                    Admission::TaskEnded(why) => return Err(why),
                 }
             }
-            Stage::Sent { permit, fate, ends_ms } => {
+            Stage::Sent { stamp, fate, ends_ms } => {
                 let is_over = self.now_ms >= ends_ms;
                 let outcome = match fate {
-                    Fate::Refused(wait_ms) => {
-                        Some(Outcome::Throttled { wait: Duration::from_millis(wait_ms) })
+                    CallEnd::Refused(wait_ms) => {
+                        let retry_after = Some(Duration::from_millis(wait_ms));
+                        Some(Outcome::Failed(Failed::Throttled { retry_after, message: String::new() }))
                     }
-                    Fate::Unavailable(wait_ms) => {
-                        Some(Outcome::Unavailable { wait: wait_ms.map(Duration::from_millis) })
+                    CallEnd::Unavailable(wait_ms) => {
+                        let retry_after = wait_ms.map(Duration::from_millis);
+                        Some(Outcome::Failed(Failed::Unavailable { retry_after, message: String::new() }))
                     }
-                    Fate::Unknown(_) => Some(Outcome::Ambiguous { may_run: true }),
-                    Fate::Cut(_) if is_over => Some(Outcome::Ambiguous { may_run: false }),
-                    Fate::Answered(_) if is_over => {
-                        Some(Outcome::Done { result: asked_for, billed: Some((1, 1.0)) })
+                    CallEnd::Unknown(_) => Some(Outcome::Failed(Failed::TimedOut)),
+                    CallEnd::Cut(_) if is_over => {
+                        Some(Outcome::Failed(Failed::Cut { message: String::new() }))
                     }
-                    Fate::Cut(_) | Fate::Answered(_) => None,
+                    CallEnd::Answered(_) if is_over => {
+                        let GenerateOutput::Generated { images, request_id } = asked_for else {
+                            unreachable!()
+                        };
+                        Some(Outcome::Generated {
+                            images,
+                            request_id,
+                            billed: Some((1, 1.0)),
+                            left_out: None,
+                        })
+                    }
+                    CallEnd::Cut(_) | CallEnd::Answered(_) => None,
                 };
                 match outcome {
-                    Some(outcome) => Stage::Ending { permit, outcome },
-                    None => Stage::Sent { permit, fate, ends_ms },
+                    Some(outcome) => Stage::Ending { stamp, outcome },
+                    None => Stage::Sent { stamp, fate, ends_ms },
                 }
             }
-            Stage::Ending { permit, outcome } => {
-                let end = End { outcome, request_id: None, failure: None, elapsed: Duration::from_secs(1) };
+            Stage::Ending { stamp, outcome } => {
+                let effects = outcome.effects();
                 let (limit, changes) = self.limit().await;
-                calls::end(self.db, permit.lease_id, &intent, &end).await.unwrap();
+                ledger::end(self.db, stamp.lease_id, &intent, &effects, Duration::from_secs(1))
+                    .await
+                    .unwrap();
                 let is_cut = self.limit().await.0 < limit;
                 if is_cut && after_changes != changes && self.now_ms >= self.forgotten_until_ms {
                     return Err(format!(
@@ -543,23 +562,25 @@ impl<'a> World<'a> {
                     ));
                 }
                 self.ended.insert(token.clone());
-                let capacity = &mut self.workers[index].capacity;
-                if end.outcome == (Outcome::Ambiguous { may_run: true }) {
-                    capacity.give_up(permit);
+                let share = &mut self.workers[index].share;
+                if effects.still_executing {
+                    share.give_up(stamp);
                 } else {
-                    capacity.end(permit);
+                    share.end(stamp);
                 }
-                if let Outcome::Throttled { wait } = end.outcome {
+                if let (Outcome::Failed(Failed::Throttled { .. }), Some(wait)) = (&outcome, effects.wait) {
                     self.throttled_until_ms =
                         self.throttled_until_ms.max(self.now_ms + wait.as_millis() as u64);
                 }
-                if matches!(end.outcome, Outcome::Done { .. }) {
+                if matches!(outcome, Outcome::Generated { .. }) {
                     self.with_result.insert(token.clone());
                     self.done[name] |= request == self.request[name];
                     if request != self.request[name] {
                         self.queue.push_back(name);
                     }
-                } else if let Outcome::Unavailable { wait: Some(wait) } = end.outcome {
+                } else if let (Outcome::Failed(Failed::Unavailable { .. }), Some(wait)) =
+                    (&outcome, effects.wait)
+                {
                     // Tried again at once: whether it may be is for the database to say.
                     self.later_ms[name] = self.now_ms + wait.as_millis() as u64;
                     self.queue.push_front(name);
@@ -571,9 +592,9 @@ impl<'a> World<'a> {
             }
         };
         if over {
-            let capacity = &mut self.workers[index].capacity;
-            capacity.leave_slot();
-            capacity.put_slot();
+            let share = &mut self.workers[index].share;
+            share.release_slot_early();
+            share.put_slot();
         } else {
             self.workers[index].attempts.insert(at, Attempt { name, request, token, stage, after_changes });
         }
@@ -582,9 +603,9 @@ impl<'a> World<'a> {
 
     /// The database has just allowed a call.
     async fn may_begin(&self, name: usize, request: u32) -> Result<(), String> {
-        let lives = |worker: &Worker, permit: Permit| {
+        let lives = |worker: &Worker, stamp: LeaseStamp| {
             worker.lease.is_some_and(|(lease_id, since_ms)| {
-                lease_id == permit.lease_id && self.now_ms - since_ms < limiter::TTL.as_millis() as u64
+                lease_id == stamp.lease_id && self.now_ms - since_ms < paid_calls::TTL.as_millis() as u64
             })
         };
         let runs = self.workers.iter().any(|worker| {
@@ -592,7 +613,7 @@ impl<'a> World<'a> {
                 attempt.name == name
                     && attempt.request == request
                     && !self.vanished.contains_key(&attempt.token)
-                    && matches!(attempt.stage, Stage::Sent { permit, .. } if lives(worker, permit))
+                    && matches!(attempt.stage, Stage::Sent { stamp, .. } if lives(worker, stamp))
             })
         });
         if runs {
@@ -632,7 +653,7 @@ impl<'a> World<'a> {
     /// Who has what of the limit.
     async fn account(&self) -> String {
         let sql = "SELECT json_build_object('at', darkroom_now(),
-            'leases', (SELECT json_agg(json_build_array(lease_id, worker, 'granted', granted, 'calls', calls, 'wanted', wanted, 'keeps', keeps,
+            'leases', (SELECT json_agg(json_build_array(lease_id, worker, 'granted', granted, 'calls', calls, 'demand', demand, 'idle_slots', idle_slots,
                 'starving since', starving_since, expires_at)) FROM leases WHERE ended_at IS NULL),
             'calls', (SELECT json_agg(json_build_array(call_id, name, lease_id, state, begun_at, runs_until)) FROM calls
                        WHERE runs_until > darkroom_now()))::text AS text";
@@ -643,7 +664,7 @@ impl<'a> World<'a> {
             .iter()
             .map(|worker| {
                 let names: Vec<usize> = worker.attempts.iter().map(|attempt| attempt.name).collect();
-                format!("{}: attempts {names:?}, {:?}", worker.holder.worker, worker.capacity)
+                format!("{}: attempts {names:?}, {:?}", worker.holder.worker, worker.share)
             })
             .collect();
         let at_the_provider: Vec<&String> = self.provider.keys().collect();
@@ -656,7 +677,7 @@ impl<'a> World<'a> {
     }
 
     /// A call arrives at the provider; when it ends there.
-    fn arrives(&mut self, name: usize, token: &str, fate: Fate) -> Result<u64, String> {
+    fn arrives(&mut self, name: usize, token: &str, fate: CallEnd) -> Result<u64, String> {
         self.sends_ms.push(self.now_ms);
         if let Some(rate) = self.rate {
             // Where a rate was set while calls ran, it holds from then on.
@@ -666,7 +687,9 @@ impl<'a> World<'a> {
                 return Err(format!("I6: {sent} calls sent within a minute, {rate} allowed"));
             }
         }
-        let (Fate::Answered(ms) | Fate::Unknown(ms) | Fate::Cut(ms)) = fate else { return Ok(self.now_ms) };
+        let (CallEnd::Answered(ms) | CallEnd::Unknown(ms) | CallEnd::Cut(ms)) = fate else {
+            return Ok(self.now_ms);
+        };
         let ends_ms = self.now_ms + ms;
         let billed = self.billed.entry(name).or_default();
         let in_vain = billed
@@ -682,7 +705,7 @@ impl<'a> World<'a> {
         Ok(ends_ms)
     }
 
-    async fn round(&mut self, fate: Fate) -> Result<(), String> {
+    async fn round(&mut self, fate: CallEnd) -> Result<(), String> {
         for worker in 0..WORKERS {
             if self.workers[worker].paused {
                 continue;
@@ -719,7 +742,7 @@ impl<'a> World<'a> {
                 return Ok(());
             }
             let allowed: u32 = self.allowances.iter().sum();
-            self.round(Fate::Answered(500)).await?;
+            self.round(CallEnd::Answered(500)).await?;
             self.advance(300).await;
             if self.allowances.iter().sum::<u32>() > allowed || !self.provider.is_empty() {
                 begun_ms = self.now_ms;
@@ -752,7 +775,8 @@ impl<'a> World<'a> {
 
     /// Each billed call has its row, which says so or that nobody knows; and nothing else is called done.
     async fn is_the_bill(&self) -> Result<(), String> {
-        let statement = "SELECT token, name, state, lost_at IS NOT NULL AS lost FROM calls ORDER BY call_id";
+        let statement =
+            "SELECT token, name, state, written_off_at IS NOT NULL AS lost FROM calls ORDER BY call_id";
         let rows = self
             .db
             .query_all_raw(Statement::from_string(self.db.get_database_backend(), statement))

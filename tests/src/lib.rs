@@ -10,7 +10,6 @@
 //! ```
 #![allow(clippy::unwrap_used, reason = "a test that can't go on is to stop, loudly")]
 
-mod between;
 mod given;
 mod outcome;
 mod paths;
@@ -18,11 +17,12 @@ mod patience;
 mod queue;
 mod shared;
 mod stack;
+mod temporal_proxy;
 
-pub use between::{Between, Mishap, Point};
 pub use given::{GivenTask, a_task, portrait};
 pub use outcome::Outcome;
 pub use paths::{PATHS, Path};
 pub use patience::{PATIENCE, on_this_machine, side_by_side};
 pub use shared::Servers;
 pub use stack::{Builder, Stack, payload};
+pub use temporal_proxy::{ActivityFault, Point, TemporalProxy};

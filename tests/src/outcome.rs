@@ -1,6 +1,6 @@
 //! A task's outcome, seen from outside: SQL, the bucket's listing, the provider's meter.
 
-use chaos::{Deeds, Witness};
+use chaos::{Disruptions, Witness};
 use sandbox::Meter;
 use workflows::keys;
 use workflows::types::{MissingReason, TaskState};
@@ -25,7 +25,7 @@ pub struct Outcome {
 impl Stack {
     /// A task's outcome, the invariants of its stack being kept.
     pub async fn outcome(&self, task: &GivenTask) -> Outcome {
-        self.assert_invariants(&[task], &Deeds::default()).await;
+        self.assert_invariants(&[task], &Disruptions::default()).await;
         self.outcome_of(task).await
     }
 
@@ -57,7 +57,7 @@ impl Stack {
     }
 
     /// Every invariant holds, once the provider has nothing under way for us any more. These tasks were started, and no other.
-    pub async fn assert_invariants(&self, tasks: &[&GivenTask], deeds: &Deeds) {
+    pub async fn assert_invariants(&self, tasks: &[&GivenTask], deeds: &Disruptions) {
         let drained = |meter: &Meter| meter.in_flight == 0 && meter.downloads_in_flight == 0;
         let meter = self.provider.meter().wait_until(drained).await.unwrap();
         let tasks: Vec<String> = tasks.iter().map(|task| task.0.task_id.clone()).collect();

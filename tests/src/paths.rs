@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use sandbox::{Fault, Rule};
+use sandbox::{ProviderFault, Rule};
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 use workflows::keys;
 
@@ -63,49 +63,49 @@ paths! {
         ended(&Stack::with().openai().start().await, &task).await
     }
     short_answer, "a second call for a batch", |task| {
-        ended_with(Rule::new(Fault::ShortAnswer { images: 1 }).prompt("in a garden").times(1), &task).await
+        ended_with(Rule::new(ProviderFault::ShortAnswer { images: 1 }).prompt("in a garden").times(1), &task).await
     }
     no_images, "all calls for a batch, and giving up", |task| {
-        ended_with(Rule::new(Fault::ShortAnswer { images: 0 }).prompt("in a garden"), &task).await
+        ended_with(Rule::new(ProviderFault::ShortAnswer { images: 0 }).prompt("in a garden"), &task).await
     }
     no_retouched_photo, "all calls for the reference, and failing", |task| {
-        ended_with(Rule::new(Fault::ShortAnswer { images: 0 }).prompt("Retouch"), &task).await
+        ended_with(Rule::new(ProviderFault::ShortAnswer { images: 0 }).prompt("Retouch"), &task).await
     }
     rejected_prompt, "a rejected batch beside one that is made", |task| {
-        ended_with(Rule::new(Fault::ModerationBlocked).prompt("forbidden"), &task.prompts(["a garden", "forbidden"])).await
+        ended_with(Rule::new(ProviderFault::ModerationBlocked).prompt("forbidden"), &task.prompts(["a garden", "forbidden"])).await
     }
     rejected_photo, "the photo as its own reference", |task| {
-        ended_with(Rule::new(Fault::ModerationBlocked).prompt("Retouch"), &task).await
+        ended_with(Rule::new(ProviderFault::ModerationBlocked).prompt("Retouch"), &task).await
     }
     dead_url, "an image made again alone", |task| {
-        ended_with(Rule::new(Fault::DownloadStatus { status: 410 }).image(1).times(1), &task).await
+        ended_with(Rule::new(ProviderFault::DownloadStatus { status: 410 }).image(1).times(1), &task).await
     }
     dead_urls, "files that are dead each time, and giving up", |task| {
-        ended_with(Rule::new(Fault::DownloadStatus { status: 410 }), &task).await
+        ended_with(Rule::new(ProviderFault::DownloadStatus { status: 410 }), &task).await
     }
     failed_download, "a transfer that is tried again", |task| {
-        ended_with(Rule::new(Fault::DownloadStatus { status: 500 }).times(2), &task).await
+        ended_with(Rule::new(ProviderFault::DownloadStatus { status: 500 }).times(2), &task).await
     }
     unusable_image, "an image that must not be taken", |task| {
         let stack = Stack::with().configure(|config| config.fetch.max_image_bytes = 1_024).start().await;
         ended(&stack, &task).await
     }
     unavailable, "paid calls that are tried again", |task| {
-        ended_with(Rule::new(Fault::Status { status: 503, retry_after_s: None }).times(3), &task).await
+        ended_with(Rule::new(ProviderFault::Status { status: 503, retry_after_s: None }).times(3), &task).await
     }
     bad_request, "a task that fails", |task| {
         let stack = Stack::with().configure(|config| config.provider.size = "1x1".into()).start().await;
         ended(&stack, &task).await
     }
     batch_failed, "a batch that fails beside one that is made", |task| {
-        let fault = Fault::Status { status: 400, retry_after_s: None };
+        let fault = ProviderFault::Status { status: 400, retry_after_s: None };
         ended_with(Rule::new(fault).prompt("unlucky"), &task.prompts(["a garden", "unlucky"])).await
     }
     batch_spent, "a batch whose calls may all have been billed, beside one that is made", |task| {
-        ended_with(Rule::new(Fault::CutBody).prompt("unlucky"), &task.prompts(["a garden", "unlucky"])).await
+        ended_with(Rule::new(ProviderFault::CutBody).prompt("unlucky"), &task.prompts(["a garden", "unlucky"])).await
     }
     one_image_a_call, "a batch that takes a call an image", |task| {
-        ended_with(Rule::new(Fault::ShortAnswer { images: 1 }), &task.plan("start")).await
+        ended_with(Rule::new(ProviderFault::ShortAnswer { images: 1 }), &task.plan("start")).await
     }
     reset, "a task that had ended, run again after a reset", |task| {
         let stack = Stack::start().await;
@@ -180,7 +180,7 @@ paths! {
     }
     refused_account, "an account without credit, and a cancel while it waits", |task| {
         let stack = Stack::start().await;
-        stack.provider.faults().add(Rule::new(Fault::InsufficientQuota));
+        stack.provider.faults().add(Rule::new(ProviderFault::InsufficientQuota));
         let task = stack.begin(&task).await;
         stack.wait_until_retried(&task, "beautify").await;
         task.cancel("test").await.unwrap();

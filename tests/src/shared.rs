@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use sandbox::{Folder, Postgres, Temporal};
 use sea_orm::{ConnectionTrait, Database};
 use tokio::sync::OnceCell;
+use worker::config::Config;
 
 /// Tests one binary may have. Namespaces are made at the start: a new one takes Temporal seconds to know.
 const NAMESPACES: usize = 300;
@@ -42,7 +43,8 @@ impl Servers {
         let (postgres, temporal) = (postgres.unwrap(), temporal.unwrap());
         let admin = Database::connect(postgres.url("postgres")).await.unwrap();
         admin.execute_unprepared(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
-        let template = Database::connect(postgres.url(TEMPLATE)).await.unwrap();
+        let settings = Config::read(None, [("DATABASE_URL".to_owned(), postgres.url(TEMPLATE))]).unwrap();
+        let template = database::connect(&settings.database, 2).await.unwrap();
         migrations::up(&template).await.unwrap();
         template.close().await.unwrap();
         admin.close().await.unwrap();

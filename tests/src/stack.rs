@@ -24,10 +24,10 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::ResetWorkflow
 use worker::Config;
 use workflows::types::{GenerateImagesOutput, Progress};
 
-use crate::between::Between;
 use crate::given::GivenTask;
 use crate::patience::PATIENCE;
 use crate::shared::Servers;
+use crate::temporal_proxy::TemporalProxy;
 
 pub use builder::Builder;
 use running::RunningWorker;
@@ -56,7 +56,7 @@ pub struct Stack {
     pub servers: Option<Servers>,
     worker: Option<RunningWorker>,
     // Outlives the worker, which says goodbye to Temporal.
-    between: Option<Between>,
+    temporal_proxy: Option<TemporalProxy>,
     links: Option<Links>,
     #[expect(dead_code, reason = "holds the folder")]
     folder: Folder,
@@ -275,8 +275,8 @@ impl Stack {
     }
 
     /// What stands between its worker and Temporal.
-    pub fn between(&self) -> &Between {
-        self.between.as_ref().expect("a stack built with `between`")
+    pub fn temporal_proxy(&self) -> &TemporalProxy {
+        self.temporal_proxy.as_ref().expect("a stack built with `between`")
     }
 
     /// The proxies between its worker and what it talks to.

@@ -1,5 +1,5 @@
-//! Configuration: the commented defaults, a file, then the environment. Unknown keys and impossible values are errors that
-//! name the key, its place and a legal value.
+//! Configuration from the commented defaults, a file, and then the environment. Unknown keys and
+//! impossible values are errors that name the key, its place and a legal value.
 
 mod environment;
 mod validate;
@@ -16,130 +16,131 @@ use serde::Deserialize;
 
 use environment::Environment;
 
-/// The defaults, which are also the reference of all settings.
+/// Defaults, which are also the reference of all settings.
 pub const DEFAULTS: &str = include_str!("../config.toml");
 
-/// The whole configuration.
+/// Configuration of a process, with one field for each section.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// This process.
+    /// Roles and log of this process.
     pub worker: Worker,
-    /// The Temporal server.
+    /// Connection to the Temporal server.
     pub temporal: client::Settings,
-    /// Postgres.
+    /// Connection to the Postgres server.
     pub database: database::Settings,
-    /// The object store.
+    /// Connection to the object store.
     pub storage: storage::Settings,
-    /// The image provider.
+    /// Account at the image provider.
     pub provider: provider::Settings,
-    /// Fetching users' and the provider's URLs.
+    /// Limits on fetching the URLs of users and of the provider.
     pub fetch: fetch::Settings,
     /// Slots of workflow tasks and database steps.
     pub tasks: Tasks,
-    /// The step `beautify`.
+    /// Settings of the step `beautify`.
     pub beautify: Beautify,
-    /// The step `generate`.
+    /// Settings of the step `generate`.
     pub generate: Generate,
-    /// The step `transfer`.
+    /// Settings of the step `transfer`.
     pub transfer: Transfer,
-    /// The plans, by name.
+    /// Plans that users can buy, by name.
     pub plans: BTreeMap<String, Plan>,
-    /// Every list, by its key, as it was read: a variable's commas decide what its entries are.
+    /// Every list by its key, as it was read. The commas of a variable decide on its entries.
     #[serde(skip)]
     pub lists: Vec<(String, Vec<String>)>,
 }
 
-/// Section `[worker]`.
+/// Section `[worker]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Worker {
-    /// What this process does.
+    /// Roles that this process plays.
     pub roles: Vec<Role>,
-    /// How long running calls may take to finish after SIGTERM, in seconds.
+    /// Seconds that running calls may take to finish after SIGTERM.
     pub shutdown_grace_s: u64,
-    /// What is logged, in the syntax of RUST_LOG.
+    /// Filter of the log, in the syntax of RUST_LOG.
     pub log: String,
-    /// How it is logged.
+    /// Format of the log.
     pub log_format: LogFormat,
 }
 
-/// What a worker process does.
+/// Part that a worker process plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Workflows, and the steps that talk to the database.
     Tasks,
-    /// Provider calls.
+    /// Paid calls to the provider.
     Generate,
-    /// Downloads and uploads.
+    /// Downloads and uploads of images.
     Transfer,
 }
 
-/// How events are written.
+/// Format of logged events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people to read.
     Text,
-    /// For machines.
+    /// JSON for machines to read.
     Json,
 }
 
-/// Section `[tasks]`.
+/// Section `[tasks]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tasks {
-    /// Workflow tasks at once.
+    /// Number of workflow tasks that run concurrently in this process.
     pub workflow_slots: usize,
-    /// Workflows kept in memory.
+    /// Number of workflows kept in memory.
     pub cached_workflows: usize,
-    /// Database steps at once.
+    /// Number of database steps that run concurrently in this process.
     pub slots: usize,
 }
 
-/// Section `[beautify]`.
+/// Section `[beautify]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Beautify {
-    /// What the retouching is asked for.
+    /// Prompt of the call that retouches the photo.
     pub prompt: String,
 }
 
-/// Section `[generate]`.
+/// Section `[generate]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generate {
-    /// Provider calls at once in this process.
+    /// Number of provider calls that run concurrently in this process.
     pub slots: usize,
-    /// Images a batch has, at most.
+    /// Largest number of images of a batch.
     pub batch_size: u32,
-    /// Calls started a second over all workers of the queue; 0: no limit.
+    /// Number of calls started per second over all workers of the queue; 0 for no limit.
     pub calls_per_second: f64,
 }
 
-/// Section `[transfer]`.
+/// Section `[transfer]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Transfer {
-    /// Images that move at once in this process.
+    /// Number of images that move concurrently in this process.
     pub slots: usize,
 }
 
-/// What is wrong with the configuration.
+/// Error of the configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("configuration: {0}")]
 pub struct Error(pub(crate) String);
 
 impl Error {
-    /// What is wrong, with the key and a legal value.
+    /// Returns an error that says what is wrong, with the key and a legal value.
     pub fn new(what: impl Into<String>) -> Self {
         Self(what.into())
     }
 }
 
 impl Config {
-    /// The configuration from the defaults, the file and the variables, each overlaying the one before; not validated yet.
+    /// Reads the configuration from the defaults, the file and the variables, each overlaying the
+    /// one before. The result is not validated yet.
     pub fn read(
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (String, String)>,
@@ -157,7 +158,8 @@ impl Config {
         }
         let figment = Environment::new(&figment, variables)?.merge_into(figment);
         let mut config: Self = figment.extract().map_err(|error| Error(explain(error)))?;
-        // Lists of words are the only ones that are added to the defaults: who adds a word is not to lose the others.
+        // Only lists of words are added to the defaults. Somebody who adds a word must not lose the
+        // others.
         let words: provider::Words = Figment::from(Toml::string(DEFAULTS))
             .extract_inner("provider.words")
             .map_err(|error| Error(explain(error)))?;
@@ -166,17 +168,19 @@ impl Config {
         Ok(Self { lists: lists(&all), ..config })
     }
 
-    /// Images that a call asks for at most.
+    /// Returns the number of images that a call asks for at most.
     pub fn images_a_call(&self) -> u32 {
         self.generate.batch_size.min(self.provider.images_per_call())
     }
 
-    /// Database connections this process may open: as configured, or one for every four steps of tasks, one for every sixteen calls and two
-    /// for the lease, and one to spare. What all of these ask for takes milliseconds, and each connection prepares its statements anew.
+    /// Returns the number of database connections that this process may open. Without a configured
+    /// number, the process has one for every four steps of tasks, one for every sixteen calls, two
+    /// for the lease, and one to spare. The statements take milliseconds, and each connection
+    /// prepares them anew.
     pub fn pool_size(&self) -> u32 {
         let roles = &self.worker.roles;
         let tasks = if roles.contains(&Role::Tasks) { self.tasks.slots.div_ceil(4) } else { 0 };
-        // Two hold the lease.
+        // Two connections hold the lease.
         let calls = if roles.contains(&Role::Generate) { self.generate.slots.div_ceil(16) + 2 } else { 0 };
         match self.database.max_connections {
             0 => (tasks + calls) as u32 + 1,
@@ -184,13 +188,14 @@ impl Config {
         }
     }
 
-    /// Connections without which the roles can't work: each listens and renews with one, and needs one for its statements.
+    /// Returns the number of connections without which the roles can't work. Paid calls need one to
+    /// listen, one to renew the lease, and one for their statements.
     fn least_connections(&self) -> u32 {
         if self.worker.roles.contains(&Role::Generate) { 3 } else { 1 }
     }
 }
 
-/// The keys and values of a section and of the sections in it, in order.
+/// Returns the keys and values of a section and of the sections in it, in order.
 fn leaves(section: &Dict) -> Vec<(String, &Value)> {
     let nested = section.iter().flat_map(|(key, value)| match value.as_dict() {
         Some(section) => {
@@ -209,7 +214,8 @@ fn lists(all: &Dict) -> Vec<(String, Vec<String>)> {
     lists.collect()
 }
 
-/// One line for each error: what, which key, from where. Without values: they may be secret.
+/// Describes the errors in one line, each with its key and its place. Values that may be secret are
+/// left out.
 fn explain(error: figment::Error) -> String {
     let lines = error.into_iter().map(|error| {
         let place = match &error.metadata {
@@ -261,7 +267,7 @@ fn name(found: &Actual) -> &'static str {
     }
 }
 
-/// A syntax error's place and reason; between them toml shows the line itself.
+/// Returns a syntax error's place and reason, without the excerpt that toml shows between them.
 fn without_excerpt(message: &str) -> String {
     let mut lines = message.lines().filter(|line| !line.trim().is_empty());
     match (lines.next(), lines.next_back()) {

@@ -1,9 +1,10 @@
-//! Can this worker reach Temporal? A worker that can't gets no work, and must not keep a share of the provider key from those that do.
+//! Watches whether this worker can reach Temporal. A worker that can't gets no work, and must not
+//! keep a share of the provider key from the others.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
-use limiter::Limiter;
+use paid_calls::PaidCalls;
 use temporalio_client::NamespacedClient;
 use temporalio_client::tonic::{Code, Request, Status};
 use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
@@ -11,25 +12,27 @@ use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQueueRequest;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-/// How often Temporal is asked for a sign of life.
+/// Time between two questions for a sign of life.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
-/// How long one sign may take.
+/// Longest time that an answer may take.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
-/// Without a sign for so long the worker is cut off; as long as a lease.
-const CUT_OFF_AFTER: Duration = limiter::TTL;
+/// Time without a sign of life after which the worker is cut off, as long as a lease.
+const CUT_OFF_AFTER: Duration = paid_calls::TTL;
 
-/// Does this answer come from the service that hands out the queue's work? Not where the namespace is gone, or that service is down. A refusal
-/// to describe the queue says nothing of polls.
+/// Returns whether an answer comes from the service that hands out the queue's work. No answer does
+/// if the namespace is gone, or that service is down. A refusal to describe the queue is a sign of
+/// life, because it says nothing about polls.
 fn is_sign_of_life(error: Option<&Status>) -> bool {
     let of_this_request_alone = [Code::PermissionDenied, Code::Unimplemented, Code::ResourceExhausted];
     error.is_none_or(|status| of_this_request_alone.contains(&status.code()))
 }
 
-/// Tells the limiter when the task queue can't be reached, and when it can again, for as long as it is polled.
+/// Tells the paid calls when the task queue can't be reached, and when it can again. The future
+/// watches for as long as it is polled.
 pub(crate) async fn watch(
     client: &temporalio_client::Client,
     task_queue: &str,
-    limiter: &Limiter,
+    paid_calls: &PaidCalls,
 ) -> Infallible {
     let mut seen_at = Instant::now();
     let mut cut_off = false;
@@ -51,7 +54,7 @@ pub(crate) async fn watch(
         let is_cut_off = seen_at.elapsed() > CUT_OFF_AFTER;
         if is_cut_off != cut_off {
             cut_off = is_cut_off;
-            limiter.set_cut_off(cut_off);
+            paid_calls.set_cut_off(cut_off);
             if cut_off {
                 tracing::warn!(
                     "Temporal can't be reached: this worker gives its share of the provider key back"

@@ -1,17 +1,17 @@
-//! The generate queue's slots: each stands for a call that the provider key's lease allows.
+//! Slots of the queue `generate`. Each slot stands for a call that the provider key's lease allows.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use limiter::{Limiter, Slot};
+use paid_calls::{PaidCalls, Slot};
 use temporalio_sdk_core::{
     ActivitySlotKind, FixedSizeSlotSupplier, LocalActivitySlotKind, NexusSlotKind, SlotMarkUsedContext,
     SlotReleaseContext, SlotReservationContext, SlotSupplier, SlotSupplierPermit, WorkerTuner,
     WorkflowSlotKind,
 };
 
-/// The slots of a worker that only makes paid calls.
-pub(crate) struct Leased(pub(crate) Arc<Limiter>);
+/// Slots of a worker that only makes paid calls.
+pub(crate) struct Leased(pub(crate) Arc<PaidCalls>);
 
 impl WorkerTuner for Leased {
     fn workflow_task_slot_supplier(
@@ -37,8 +37,9 @@ impl WorkerTuner for Leased {
     }
 }
 
-/// Reserved before each poll; the slot goes back when the SDK drops the permit.
-struct Supplier(Arc<Limiter>);
+/// Supplier of the SDK's slots. The SDK reserves a slot before each poll, and gives the slot back
+/// by dropping the permit.
+struct Supplier(Arc<PaidCalls>);
 
 #[async_trait]
 impl SlotSupplier for Supplier {

@@ -1,17 +1,19 @@
-//! Declared activities: name, input, output. The crate `activities` implements them; types are checked at compile time.
+//! Declares each activity with its name, input and output. The crate `activities` implements the
+//! activities, and the compiler checks the types.
 #![expect(missing_docs, reason = "the macro documents none of what it generates")]
 
 use temporalio_macros::activity_definitions;
 
-use crate::reconcile::{ReconcileInput, ReconcileOutput};
+use crate::reconcile::report::{ReconcileInput, ReconcileOutput};
 use crate::types::{
     BeautifyInput, GenerateInput, GenerateOutput, InsertInput, InsertOutput, PrepareInput, PrepareOutput,
     TransferInput, TransferOutput,
 };
 
-/// The name of every step of a task. The suites iterate over them, and `tests/contract` checks that none is left out.
+/// Names of all steps of a task. Suites iterate over the list, and `tests/contract` checks that the
+/// list lacks no step.
 pub const NAMES: [&str; 5] = ["prepare", "beautify", "generate", "transfer", "insert"];
-/// The names of the other activities, which belong to no task.
+/// Names of the activities that belong to no task.
 pub const HOUSEKEEPING: [&str; 1] = ["reconcile"];
 
 /// The steps of a task.
@@ -25,19 +27,19 @@ impl Steps {
         unimplemented!()
     }
 
-    /// Retouches the photo: one paid call.
+    /// Has the provider retouch the photo in one paid call.
     #[activity(name = "beautify")]
     pub fn beautify(input: BeautifyInput) -> GenerateOutput {
         unimplemented!()
     }
 
-    /// Makes the images of a batch: one paid call.
+    /// Makes images of a batch in one paid call.
     #[activity(name = "generate")]
     pub fn generate(input: GenerateInput) -> GenerateOutput {
         unimplemented!()
     }
 
-    /// Stores the images of one call. Never a paid call.
+    /// Stores the images of one call, and makes no paid call.
     #[activity(name = "transfer")]
     pub fn transfer(input: TransferInput) -> TransferOutput {
         unimplemented!()

@@ -1,9 +1,11 @@
-//! `generate_images`: one photo and a plan become N stored images and N rows.
+//! `generate_images` turns one photo and a plan into N stored images and N rows.
 //!
-//! prepare → beautify → batches, all scheduled at once, each transferred as soon as it is there → insert.
+//! The steps are prepare → beautify → batches → insert. All batches are scheduled together, and the
+//! images of each are transferred as soon as they are there.
 #![expect(missing_docs, reason = "the macro documents none of what it generates")]
 
-mod make;
+mod failure;
+mod job;
 mod outcome;
 mod progress;
 
@@ -24,24 +26,24 @@ use crate::types::{
     Prepared, Progress, Stage, TaskFailure, TaskState,
 };
 use crate::{options, plan};
-use make::{Made, Work};
+use job::{Job, JobResult};
 use outcome::Ending;
 
-/// The workflow `generate_images`.
+/// The workflow `generate_images`, and the progress that its query answers.
 #[workflow]
 pub struct GenerateImages {
     input: Checked<GenerateImagesInput>,
     progress: Progress,
 }
 
-/// What the parts of a running task share.
+/// State that the parts of a running task share.
 struct Task {
     request: GenerateImagesInput,
     prepared: Prepared,
     deadline: Deadline,
-    /// Reached by a cancel of the workflow.
+    /// Token that a cancel of the workflow reaches.
     cancellable: WorkflowCancellationToken,
-    /// Reached by no cancel: what is paid for is kept and recorded.
+    /// Token that no cancel reaches, because paid images are kept and recorded.
     detached: WorkflowCancellationToken,
 }
 
@@ -52,7 +54,7 @@ impl GenerateImages {
         Self { input, progress: progress::begin() }
     }
 
-    /// Runs the task.
+    /// Runs the task from its input to its recorded end.
     #[run(name = "generate_images")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<GenerateImagesOutput> {
         let ctx: &WorkflowContext<Self> = ctx;
@@ -60,8 +62,9 @@ impl GenerateImages {
             .state(|workflow| workflow.input.validate(ctx.workflow_id()).cloned())
             .map_err(|why| failed(FailureKind::InvalidInput, why))?;
         let deadline = Deadline::begin(ctx);
-        // The workflow's own token, which an activity gets by default, keeps what waits on it, and that keeps the workflow's context:
-        // evicted from a worker's cache, the workflow would never be freed. A child goes with this future.
+        // By default an activity gets the workflow's own token. That token keeps everything that
+        // waits on it, and so the workflow's context. A workflow that is evicted from a worker's
+        // cache would never be freed. A child token is dropped together with this future.
         let cancellable = ctx.cancellation_token().child_token();
         let detached = WorkflowCancellationToken::new();
 
@@ -79,7 +82,7 @@ impl GenerateImages {
                 return end(ctx, &detached, request, ending).await;
             }
             Err(error) => {
-                let failure = outcome::failure(&error);
+                let failure = failure::failure(&error);
                 return Err(failed(failure.kind, failure.message).into());
             }
         };
@@ -96,10 +99,10 @@ impl GenerateImages {
                 let pipelines = batches.iter().map(|batch| {
                     let prompt = prompts[batch.prompt_index as usize];
                     let total = batches.len();
-                    make::make(
+                    job::generate_and_store(
                         ctx,
                         &task,
-                        Work::Batch { batch, total, prompt, reference_key: &reference_key },
+                        Job::Batch { batch, total, prompt, reference_key: &reference_key },
                     )
                 });
                 let made = workflows::join_all(pipelines).await;
@@ -110,16 +113,17 @@ impl GenerateImages {
         end(ctx, &task.detached, task.request.clone(), ending).await
     }
 
-    /// How far the task is, with each image's state; usable while it runs and after.
+    /// Answers with the state of the task and of each image, while the task runs and after its end.
     #[query(name = "progress")]
     pub fn progress(&self, _: &WorkflowContextView) -> Progress {
         self.progress.clone()
     }
 }
 
-/// The reference image of the task: the retouched photo, or the photo itself where moderation rejects retouching it.
-async fn beautify(ctx: &WorkflowContext<GenerateImages>, task: &Task) -> Result<String, make::Stopped> {
-    let Made { stored, stopped } = make::make(ctx, task, Work::Beautify).await;
+/// Returns the key of the reference image. The reference is the retouched photo, or the checked
+/// photo if the provider rejects the retouching.
+async fn beautify(ctx: &WorkflowContext<GenerateImages>, task: &Task) -> Result<String, job::StopReason> {
+    let JobResult { stored, stopped } = job::generate_and_store(ctx, task, Job::Beautify).await;
     match stopped {
         None => Ok(stored.into_iter().map(|(_, object)| object.object_key).next().unwrap_or_default()),
         Some(why) if why.reason == MissingReason::Rejected => Ok(task.prepared.photo_key.clone()),
@@ -127,7 +131,8 @@ async fn beautify(ctx: &WorkflowContext<GenerateImages>, task: &Task) -> Result<
     }
 }
 
-/// Records how the task ended and closes the workflow accordingly: as its row says, where that was final before.
+/// Records how the task ended and closes the workflow accordingly. If the task's row was final
+/// before, the workflow closes as the row says.
 async fn end(
     ctx: &WorkflowContext<GenerateImages>,
     detached: &WorkflowCancellationToken,
@@ -149,7 +154,7 @@ async fn end(
     }
 }
 
-/// Closes the workflow as the task ended: completed, canceled or failed.
+/// Closes the workflow as completed, canceled or failed, according to the task's state.
 fn close(output: GenerateImagesOutput, failure: Option<TaskFailure>) -> WorkflowResult<GenerateImagesOutput> {
     match output.state {
         TaskState::Cancelled => Err(WorkflowTermination::cancelled_with_details(output)),
@@ -168,12 +173,12 @@ fn failed(kind: FailureKind, message: String) -> ApplicationFailure {
     ApplicationFailure::builder(message).type_name(kind.as_str().to_owned()).non_retryable(true).build()
 }
 
-/// Enters a stage, and tells the story in Temporal's web UI.
+/// Enters a stage, and shows it in Temporal's web UI.
 fn enter(ctx: &WorkflowContext<GenerateImages>, stage: Stage) {
     note(ctx, |progress| progress.stage = stage);
 }
 
-/// Notes progress, and tells the story in Temporal's web UI.
+/// Changes the progress, and shows it in Temporal's web UI.
 fn note(ctx: &WorkflowContext<GenerateImages>, change: impl FnOnce(&mut Progress)) {
     let details = ctx.state_mut(|workflow| {
         change(&mut workflow.progress);
@@ -182,7 +187,7 @@ fn note(ctx: &WorkflowContext<GenerateImages>, change: impl FnOnce(&mut Progress
     ctx.set_current_details(details);
 }
 
-/// When the task's time is up, in milliseconds of workflow time.
+/// Workflow time at which the task's time is up, counted from the Unix epoch.
 #[derive(Debug, Clone, Copy)]
 struct Deadline(Duration);
 
@@ -196,13 +201,13 @@ impl Deadline {
     }
 }
 
-/// Workflow time since the epoch: the same in a replay.
+/// Returns the workflow time since the Unix epoch, which is the same in a replay.
 fn now(ctx: &WorkflowContext<GenerateImages>) -> Duration {
     ctx.workflow_time().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default()
 }
 
 impl Task {
-    /// The time that is left until its deadline.
+    /// Returns the time that is left until the task's deadline.
     fn remaining(&self, ctx: &WorkflowContext<GenerateImages>) -> Duration {
         self.deadline.remaining(ctx)
     }

@@ -1,7 +1,8 @@
 //! Input that always decodes, and the checks that need nothing but the input itself.
 //!
-//! Input that doesn't decode would leave a workflow hanging: the SDK can't create it, and Temporal retries the workflow
-//! task for ever. So whatever was sent decodes, and what is wrong with it fails the workflow in its first line.
+//! The SDK can't create a workflow whose input doesn't decode, and Temporal would retry the
+//! workflow task for ever. So every input decodes, and a wrong input fails the workflow in its
+//! first line.
 
 mod signed_url;
 
@@ -15,15 +16,16 @@ use temporalio_common::protos::temporal::api::common::v1::Payload;
 use crate::types::GenerateImagesInput;
 use crate::{keys, object};
 
-/// A `T`, or why what was sent is none.
+/// A decoded `T`, or the reason why the input is no `T`.
 ///
-/// Deliberately not `Deserialize`: it takes the payloads as they are, whatever their number and encoding.
+/// The type is deliberately not `Deserialize`, because it takes the payloads as they are, whatever
+/// their number and encoding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Checked<T> {
-    /// It decoded.
+    /// The input as a `T`.
     Decoded(T),
-    /// It did not, for this reason.
+    /// The reason why the input can't be decoded, for people.
     Undecodable(String),
 }
 
@@ -48,7 +50,8 @@ impl<T: DeserializeOwned> TemporalDeserializable for Checked<T> {
     }
 }
 
-/// An error of serde's without the values it quotes, which may be secret, and never long.
+/// Shortens a message of serde to at most 300 characters. The values that serde quotes are removed,
+/// because they may be secret.
 fn plainly(error: &str) -> String {
     let (found, expected) = error.rsplit_once(", expected ").map_or((error, None), |(a, b)| (a, Some(b)));
     let found = found.split('"').next().unwrap_or_default().trim_end();
@@ -56,21 +59,24 @@ fn plainly(error: &str) -> String {
     format!("{found}{expected}").chars().take(300).collect()
 }
 
-/// Characters a prompt may have: what OpenAI's Images API takes.
+/// Longest prompt, in characters. OpenAI's Images API accepts as many.
 pub(crate) const MAX_PROMPT_CHARS: usize = 32_000;
-/// Prompts a task may have.
+/// Largest number of prompts of a task.
 pub(crate) const MAX_PROMPTS: usize = 1_000;
-/// Bytes of all prompts as JSON: they are in the history several times, and Temporal takes 2 MB at a time.
+/// Largest size of all prompts as JSON, in bytes. A history has the prompts several times, and
+/// Temporal accepts 2 MB at a time.
 pub(crate) const MAX_PROMPTS_BYTES: usize = 1_000_000;
-/// Bytes of a task id, and of a user id (which is Temporal's limit for a fairness key).
+/// Longest task id, user id and plan name, in bytes. The user id is also a fairness key, and
+/// Temporal's limit for one is 64 bytes.
 pub(crate) const MAX_ID_BYTES: usize = 64;
-/// Bytes of the photo's URL: enough for a signed one.
+/// Longest URL of a photo, in bytes. A signed URL fits.
 pub(crate) const MAX_URL_BYTES: usize = 4_096;
-/// Bytes of the photo's object key, which is the limit of S3 and R2.
+/// Longest object key of a photo, in bytes, which is the limit of S3 and R2.
 pub(crate) const MAX_KEY_BYTES: usize = 1_024;
 
 impl Checked<GenerateImagesInput> {
-    /// The input if it can be worked with; else what is wrong, where, and what would be right.
+    /// Returns the input if it is valid and was sent under its task's workflow id. The error says
+    /// what is wrong and what would be right.
     pub fn validate(&self, workflow_id: &str) -> Result<&GenerateImagesInput, String> {
         let input = match self {
             Checked::Decoded(input) => input,
@@ -95,7 +101,8 @@ impl Checked<GenerateImagesInput> {
 }
 
 impl GenerateImagesInput {
-    /// Checks all that needs no configuration and no I/O. The error names the field and a legal value.
+    /// Checks everything that needs no configuration and no I/O. The error names the field and says
+    /// how to mend it.
     pub fn validate(&self) -> Result<(), String> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         if self.task_id.is_empty() || self.task_id.len() > MAX_ID_BYTES || !self.task_id.bytes().all(legal) {
@@ -175,17 +182,18 @@ impl GenerateImagesInput {
         }
     }
 
-    /// The prompts, whichever field they came in.
+    /// Returns the prompts of either field, `prompt` or `prompts`, in order.
     pub fn all_prompts(&self) -> Vec<&str> {
         self.prompt.as_deref().into_iter().chain(self.prompts.iter().map(String::as_str)).collect()
     }
 
-    /// Whether the photo is a URL; else it is an object key.
+    /// Returns true if the photo is a URL, and false if the photo is an object key.
     pub fn photo_is_url(&self) -> bool {
         self.photo.contains("://")
     }
 
-    /// A URL that was signed anew names the same photo.
+    /// Returns true if both inputs name the same photo. URLs that differ only in their signatures
+    /// name the same photo.
     fn is_same_photo(&self, other: &Self) -> bool {
         let signed = self.photo_is_url() && other.photo_is_url();
         self.photo == other.photo
@@ -193,7 +201,8 @@ impl GenerateImagesInput {
                 && signed_url::without_signature(&self.photo) == signed_url::without_signature(&other.photo)
     }
 
-    /// Names of the fields in which the two inputs differ. Empty: they ask for the same.
+    /// Returns the names of the fields in which the two inputs differ. An empty list means that
+    /// both ask for the same.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         let mut fields = Vec::new();
         let mut compare = |field: &'static str, same: bool| {
@@ -220,7 +229,7 @@ fn validate_url(scheme: &str, rest: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A key that a store may have: what else a store refuses, it says itself.
+/// Checks an object key as far as Darkroom can. The store itself refuses other illegal keys.
 fn validate_key(key: &str) -> Result<(), String> {
     if keys::is_own(key) {
         return Err(format!(
@@ -231,7 +240,8 @@ fn validate_key(key: &str) -> Result<(), String> {
     if key.starts_with('/') || key.starts_with("data:") {
         return Err(format!("photo {} is neither an http(s) URL nor an object key", excerpt(key)));
     }
-    // Some stores and proxies resolve such a segment, and would read another object: one of another task, maybe.
+    // Some stores and proxies resolve such a segment and would read another object, perhaps one of
+    // another task.
     if key.split('/').any(|segment| segment == "." || segment == "..") {
         return Err(format!(
             "photo {} has `.` or `..` as a segment of its path: give the key as the bucket lists it",
@@ -241,7 +251,7 @@ fn validate_key(key: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// At most 40 characters of what somebody sent, quoted, for a message.
+/// Quotes at most 40 characters of a foreign text, for a message.
 fn excerpt(text: &str) -> String {
     let mut short: String = text.chars().take(40).flat_map(char::escape_debug).collect();
     if text.chars().nth(40).is_some() {

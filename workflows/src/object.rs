@@ -1,7 +1,7 @@
-//! Input as a JSON object, and as nothing else.
+//! Reads input as a JSON object, and as nothing else.
 //!
-//! Serde's derived structs also take an array, as their fields in the order of declaration. Somebody's list would be read as a task
-//! and paid for.
+//! Serde's derived structs also accept an array that has the fields in the order of declaration. A
+//! list that somebody sends by mistake would be read as a task and paid for.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::types::GenerateImagesInput;
 
-/// A `T` from the text of one JSON object.
+/// Reads a `T` from the text of one JSON object. Text after the object is an error.
 pub(crate) fn from_slice<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let Object(value) = Object::deserialize(&mut deserializer)?;
@@ -20,7 +20,7 @@ pub(crate) fn from_slice<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result
     Ok(value)
 }
 
-/// A `T` that came as an object.
+/// A `T` that was read from a JSON object, never from an array.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -54,7 +54,8 @@ impl<'de> Deserialize<'de> for GenerateImagesInput {
 #[serde(transparent)]
 struct Request(#[serde(with = "RequestFields")] GenerateImagesInput);
 
-/// The fields of [`GenerateImagesInput`]. Unknown ones are errors, so that a misspelt one is not silently ignored.
+/// The fields of [`GenerateImagesInput`]. An unknown field is an error, because a misspelt one
+/// would otherwise be ignored silently.
 #[derive(Deserialize)]
 #[serde(remote = "GenerateImagesInput", deny_unknown_fields)]
 struct RequestFields {

@@ -1,4 +1,5 @@
-//! Per activity: timeouts, retry policy, heartbeat, queue, priority. Chosen from what the activity waits for.
+//! Options of each activity, that is timeouts, retry policy, heartbeat, queue and priority. Each
+//! value is chosen from what the activity waits for.
 
 use std::time::Duration;
 
@@ -8,46 +9,55 @@ use temporalio_workflow::{ActivityCancellationType, ActivityOptions, WorkflowCan
 use crate::task_queue;
 use crate::types::{Lane, Prepared};
 
-/// How long a task may take in all, waiting included. What isn't made by then is recorded as missing.
+/// Time that a task may take in all, waiting included. Images that are not made by then are
+/// recorded as missing.
 pub const TASK_DEADLINE: Duration = Duration::from_secs(23 * 3600);
-/// Execution timeout every start should carry. Beyond the deadline, so that a task still records what it has.
+/// Execution timeout that every start should set. The hour beyond the deadline lets a task record
+/// the images that it has.
 pub const EXECUTION_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
-/// Workflow task timeout every start should carry: a workflow task takes milliseconds, and one that was given to a paused machine
-/// is given to another after this long. By default that takes 10 s.
+/// Workflow task timeout that every start should set, instead of the default of 10 s. A workflow
+/// task takes milliseconds. After this time Temporal takes a workflow task away from a paused
+/// machine and hands it to another.
 pub const WORKFLOW_TASK_TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest a provider call may be configured to take. `paid_call` leaves time around it.
+/// Longest provider call that can be configured. `paid_call` adds time around the call.
 pub const MAX_PROVIDER_CALL: Duration = Duration::from_secs(300);
 
-/// Heartbeat timeout: a worker's death is noticed 1 to 3 s after it, on a server as it comes. A paid call that is repeated while it runs on
-/// joins the one that runs.
+/// Heartbeat timeout. With the server's default settings, Temporal notices a worker's death 1 to 3
+/// s later. A second attempt at a paid call that is still executing joins the first one.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
-/// First backoff of what talks to somebody else's server; it doubles, up to `LONGEST_BACKOFF`. Short, since after a worker's death
-/// it is waited for in vain.
+/// First backoff of activities that wait for other systems. Each backoff is twice as long as the
+/// one before, up to `LONGEST_BACKOFF`. The first one is short, because after a worker's death
+/// nothing has to recover.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
-/// How long `generate` keeps trying to put paid bytes into the store.
+/// Time for which `beautify` and `generate` keep trying to put paid bytes into the store.
 pub const STAGING_PATIENCE: Duration = Duration::from_secs(90);
 
-/// Temporal's priorities go from 1, which is served first, to 5. All that a task begins with has the middle one.
+/// Priority of everything that a task begins with, the middle one of Temporal's five. Priority 1 is
+/// served first.
 const REGULAR: u32 = 3;
-/// The priority of what goes on with work that has begun: it never waits for what has not.
+/// Priority of everything that continues a task, before work that has not begun.
 const CONTINUED: u32 = 2;
-/// The one fairness key of all transfers: they are served in the order in which their calls were answered.
+/// The one fairness key of all transfers, which are therefore served in the order in which they
+/// were scheduled.
 const TRANSFERS: &str = "transfer";
 
-/// The place of a paid call: in its task's lane. A further call for images that an earlier one did not bring goes before all lanes: at the end of
-/// its lane it would wait a second time for all that came after its task.
-fn in_lane(lane: &Lane, part: u32) -> Priority {
-    place(if part == 1 { REGULAR } else { CONTINUED }, &lane.key, lane.weight)
+/// Places a paid call in its task's lane.
+///
+/// A further call for images that an earlier one did not bring goes before all lanes. At the end of
+/// its lane it would wait a second time for all tasks that came later.
+fn in_lane(lane: &Lane, call_number: u32) -> Priority {
+    place(if call_number == 1 { REGULAR } else { CONTINUED }, &lane.key, lane.weight)
 }
 
-/// The place of a step of its own task: users take turns, so that a flood of starts delays nobody else's.
+/// Places a step so that users take turns. So a flood of one user's starts delays nobody else's.
 fn in_turn(priority_key: u32, user_id: &str) -> Priority {
     place(priority_key, user_id, 1.0)
 }
 
-/// Each field is named: one that is left out would be the workflow's, which its starter has chosen.
+/// Builds a priority with all three fields, because Temporal takes a missing field from the
+/// workflow, whose starter has chosen it.
 fn place(priority_key: u32, fairness_key: &str, fairness_weight: f32) -> Priority {
     Priority::builder()
         .priority_key(priority_key)
@@ -56,8 +66,10 @@ fn place(priority_key: u32, fairness_key: &str, fairness_weight: f32) -> Priorit
         .build()
 }
 
-/// Waits for the photo's host, the store and the database: a download of 30 s at most, so 60 s an attempt. Tried again until
-/// the deadline: what can't get better fails without a retry.
+/// Returns the options of `prepare`, which waits for the photo's host, the store and the database.
+///
+/// A download takes at most 30 s by default, so an attempt has 60 s. Temporal retries until the
+/// task's deadline. The activity itself ends the retries of a failure that can't get better.
 pub(crate) fn prepare(
     remaining: Duration,
     user_id: &str,
@@ -74,15 +86,19 @@ pub(crate) fn prepare(
     options
 }
 
-/// Waits for the provider, up to 300 s by configuration, then for the store to take what came along; the rest is reading the
-/// reference, and a last put.
+/// Returns the options of `beautify` and `generate`, which wait for the provider.
 ///
-/// A killed worker costs 2 to 3.5 s with the first backoff. A stall of Temporal costs no second payment: attempts join running calls.
-/// Cancellation waits for the call, which is paid for. Tried again until the deadline: an outage of an hour is waited out.
+/// An attempt has 300 s for the provider, which is the longest configurable call, 90 s for the
+/// store to take the bytes of the answer, and 90 s for the rest. The rest is reading the reference
+/// and a last put.
+///
+/// A killed worker costs 2 to 3.5 s, the first backoff included. A stall of Temporal costs no
+/// second payment, because later attempts join running calls. A cancel waits for the call, which is
+/// paid for. Temporal retries until the deadline, so an outage of an hour is waited out.
 pub(crate) fn paid_call(
     remaining: Duration,
     prepared: &Prepared,
-    part: u32,
+    call_number: u32,
     cancellable: &WorkflowCancellationToken,
     id: String,
     summary: String,
@@ -91,7 +107,7 @@ pub(crate) fn paid_call(
     options.activity_id = Some(id);
     options.summary = Some(summary);
     options.task_queue = Some(task_queue::generate(&prepared.route));
-    options.priority = Some(in_lane(&prepared.lane, part));
+    options.priority = Some(in_lane(&prepared.lane, call_number));
     options.heartbeat_timeout = Some(HEARTBEAT_TIMEOUT);
     options.cancellation_token = Some(cancellable.clone());
     options.cancellation_type = ActivityCancellationType::WaitCancellationCompleted;
@@ -99,10 +115,11 @@ pub(crate) fn paid_call(
     options
 }
 
-/// Waits for a few downloads and uploads. May be repeated freely, so it is noticed quickly when its worker has died.
-/// A cancel does not reach it: what is generated is paid for, and is kept.
+/// Returns the options of `transfer`, which waits for a few downloads and uploads.
 ///
-/// Oldest first, whatever the plan: the URLs that were given first expire first.
+/// A transfer may be repeated freely, so the heartbeat timeout can be short. A cancel does not
+/// reach the transfer, because generated images are paid for and kept. The oldest transfer goes
+/// first, whatever the plan, because the oldest URLs expire first.
 pub(crate) fn transfer(
     remaining: Duration,
     detached: &WorkflowCancellationToken,
@@ -120,8 +137,11 @@ pub(crate) fn transfer(
     options
 }
 
-/// Waits for the database and the store's clean-up. Neither a cancel nor the deadline reaches it: the task's end is
-/// recorded, however late. What ends goes before what begins.
+/// Returns the options of `insert`, which waits for the database and the store's clean-up.
+///
+/// Neither a cancel nor the task's deadline ends the attempts. Only the workflow's execution
+/// timeout does. `insert` goes before every `prepare`, because work that ends goes before work that
+/// begins.
 pub(crate) fn insert(
     user_id: &str,
     detached: &WorkflowCancellationToken,
@@ -137,8 +157,11 @@ pub(crate) fn insert(
     options
 }
 
-/// Waits for the store's listings, the database and Temporal, for as long as a large bucket takes. An attempt goes on where
-/// the last one was. Every run ends within a day.
+/// Returns the options of `reconcile`, which waits for the store's listings, the database and
+/// Temporal.
+///
+/// A large bucket may take hours, and all attempts of a run together have a day. An attempt goes on
+/// where the last one stopped.
 pub(crate) fn reconcile(cancellable: &WorkflowCancellationToken) -> ActivityOptions {
     let day = Duration::from_secs(24 * 3600);
     let timeouts =
@@ -152,7 +175,8 @@ pub(crate) fn reconcile(cancellable: &WorkflowCancellationToken) -> ActivityOpti
     options
 }
 
-/// `attempt` for each attempt, and for all of them `remaining`, the time until the task's deadline.
+/// Returns timeouts of `attempt` for each attempt and of `remaining`, the time until the task's
+/// deadline, for all attempts together.
 fn within(remaining: Duration, attempt: Duration) -> ActivityOptions {
     let schedule_to_close = remaining.max(Duration::from_secs(1));
     let start_to_close = attempt.min(schedule_to_close);
@@ -160,7 +184,8 @@ fn within(remaining: Duration, attempt: Duration) -> ActivityOptions {
     ActivityOptions::with_close_timeouts(timeouts).build()
 }
 
-/// Doubling from `first` to `most`, without a limit of attempts: activities say themselves what isn't worth another.
+/// Returns a retry policy whose backoff doubles from `first` to `most`, without a limit of
+/// attempts. Activities say themselves which failures are not worth another attempt.
 fn retry(first: Duration, most: Duration) -> RetryPolicy {
     RetryPolicy::builder().initial_interval(first).maximum_interval(most).build()
 }

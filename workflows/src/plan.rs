@@ -1,32 +1,34 @@
-//! Pure: a plan and prompts ↔ batches.
+//! Spreads a plan's images over prompts and batches, as pure code.
 
 use crate::types::PlanSpec;
 
-/// One batch: the images of one prompt that are asked for together.
+/// The images of one prompt that one call asks for together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// Number of the batch in its task, from 1.
     pub number: u32,
-    /// Which of the task's prompts, from 0.
+    /// Index of the batch's prompt in the task, from 0.
     pub prompt_index: u32,
-    /// Index of its first image; the others follow.
+    /// Index of the batch's first image in the task. The others follow.
     pub first_index: u32,
-    /// How many images.
+    /// Number of images in the batch.
     pub images: u32,
 }
 
 impl Batch {
-    /// Indices of its images.
+    /// Returns the indices of the batch's images in the task.
     pub fn indices(&self) -> std::ops::Range<u32> {
         self.first_index..self.first_index + self.images
     }
 }
 
-/// Spreads the plan's images over `prompts` prompts, evenly and in order, and cuts each prompt's share into batches.
+/// Spreads the plan's images over `prompts` prompts, evenly and in order, and cuts each prompt's
+/// share into batches.
 ///
-/// Every image is in exactly one batch; batches are numbered in the order of their images; a batch has one prompt and at
-/// most `batch_size` images; the shares of two prompts differ by one image at most, the earlier ones being larger.
-/// Prompts beyond the number of images get none: `prepare` refuses such a task.
+/// Every image is in exactly one batch, and batches are numbered in the order of their images. A
+/// batch has one prompt and at most `batch_size` images. The shares of two prompts differ by one
+/// image at most, and earlier prompts have the larger shares. Prompts beyond the number of images
+/// get no image. `prepare` refuses such a task.
 pub fn batches(plan: &PlanSpec, prompts: u32) -> Vec<Batch> {
     let prompts = prompts.clamp(1, plan.images.max(1));
     let batch_size = plan.batch_size.max(1);

@@ -1,11 +1,11 @@
 //! `reconcile` compares rows, objects, calls and workflows, makes the safe repairs and reports the
 //! rest.
 //!
-//! One activity does all of it, and keeps its place in its heartbeat. The result is counts and a
+//! One activity does all of this, and keeps its place in its heartbeat. The result is counts and a
 //! few examples, so that neither the history nor a worker's memory grows with the bucket.
 #![expect(missing_docs, reason = "the macro documents none of what it generates")]
 
-mod report;
+pub(crate) mod report;
 
 use temporalio_common::error::ApplicationFailure;
 use temporalio_macros::{workflow, workflow_methods};
@@ -25,7 +25,7 @@ pub use report::{
 /// the time.
 pub const SCHEDULE_ID: &str = "reconcile";
 
-/// The workflow `reconcile`.
+/// The workflow `reconcile`, which runs the activity of the same name.
 #[workflow]
 pub struct Reconcile {
     input: Checked<ReconcileInput>,
@@ -38,7 +38,7 @@ impl Reconcile {
         Self { input }
     }
 
-    /// Compares once.
+    /// Runs one comparison to its end.
     #[run(name = "reconcile")]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<ReconcileOutput> {
         let ctx: &WorkflowContext<Self> = ctx;
@@ -56,8 +56,8 @@ impl Reconcile {
                     .into());
             }
         };
-        // A child token, as in `generate_images`, because the workflow's own would keep an evicted
-        // workflow in memory.
+        // The activity gets a child token, as in `generate_images`, because the workflow's own
+        // token would keep an evicted workflow in memory.
         let cancellable = ctx.cancellation_token().child_token();
         Ok(ctx.execute_activity(Housekeeping::reconcile, input, options::reconcile(&cancellable)).await?)
     }

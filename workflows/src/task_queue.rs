@@ -1,12 +1,13 @@
-//! Task queues. Each has slots of its own in the workers that poll it.
+//! Names of the task queues. Each queue has slots of its own in the workers that poll it.
 
-/// Workflow tasks, and the activities that only talk to the database: `prepare`, `insert`, `reconcile`.
+/// Queue of workflow tasks and of the activities `prepare`, `insert` and `reconcile`.
 pub const TASKS: &str = "darkroom";
 
-/// Transfers.
+/// Queue of the activity `transfer`.
 pub const TRANSFER: &str = "transfer";
 
-/// Paid calls of one route. The server hands a call out when a slot is free, and picks it by its lane then.
+/// Returns the queue of one route's paid calls. Temporal hands out a call when a slot is free, and
+/// picks the call by its lane at that moment.
 pub fn generate(route: &str) -> String {
     format!("generate.{route}")
 }

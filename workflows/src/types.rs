@@ -1,43 +1,52 @@
-//! Inputs, outputs and what they are made of; only data.
+//! Inputs, outputs and their parts, as plain data.
+
+mod progress;
 
 use serde::{Deserialize, Serialize};
 
 use crate::failure::FailureKind;
 
-/// Input of the workflow `generate_images`: one photo and a plan.
+pub use progress::{ImageProgress, ImageState, Progress, Stage};
+
+/// Input of the workflow `generate_images`, that is one photo and a plan.
 ///
-/// Start it on task queue `darkroom` under the workflow id `task-<task_id>`. Only a JSON object is read as one, and unknown fields
-/// are errors (`object.rs`).
+/// Start the workflow on the task queue `darkroom` under the workflow id `task-<task_id>`. The
+/// input has to be a JSON object, and an unknown field is an error (`object.rs`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GenerateImagesInput {
-    /// The task's id, chosen by the caller: 1–64 of `A–Z a–z 0–9 _ -`. Object keys and rows derive from it.
+    /// Id of the task, chosen by the caller: 1–64 of `A–Z a–z 0–9 _ -`. Object keys and rows derive
+    /// from the id.
     pub task_id: String,
-    /// Whose task it is: 1–64 bytes without control characters. A user's further tasks wait in a lane of his own.
+    /// Id of the task's user, 1–64 bytes without control characters. A user's further tasks wait in
+    /// the user's own lane.
     pub user_id: String,
     /// Name of a configured plan, such as `free`, `start` or `pro`.
     pub plan: String,
-    /// One prompt for all images. Give either this or `prompts`.
+    /// One prompt for all images. Give either `prompt` or `prompts`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// Several prompts; the images are spread over them evenly and in order. Give either this or `prompt`.
+    /// Several prompts, over which the images are spread evenly and in order. Give either `prompt`
+    /// or `prompts`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prompts: Vec<String>,
-    /// The user's photo: an http(s) URL, or the key of an object in the configured bucket. JPEG, PNG or WebP.
+    /// The user's photo, a JPEG, PNG or WebP. Give an http(s) URL, or the key of an object in the
+    /// configured bucket.
     pub photo: String,
 }
 
-/// Output of `generate_images`, and what a cancelled task carries as its cancellation details.
+/// Output of `generate_images`. A cancelled task carries the same type as its cancellation details.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenerateImagesOutput {
-    /// The task's id, as given.
+    /// Id of the task, as given in the input.
     pub task_id: String,
-    /// How the task ended.
+    /// State in which the task ended. A row that is read before the end says `running`.
     pub state: TaskState,
-    /// How many images the plan promised.
+    /// Number of images that the plan promises. The number is 0 if the task was cancelled before
+    /// its plan was known.
     pub images_planned: u32,
     /// The stored images, by ascending index.
     pub images: Vec<StoredImage>,
-    /// Every planned image that isn't there, with its reason, by ascending index.
+    /// Every planned image that was not made, with its reason, by ascending index.
     pub missing: Vec<MissingImage>,
 }
 
@@ -45,20 +54,21 @@ pub struct GenerateImagesOutput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
-    /// Its workflow is open.
+    /// No end of the task is on record yet.
     Running,
     /// Every planned image is stored.
     Completed,
-    /// Some images are missing, each with its reason; what is there is stored.
+    /// Some images are missing, each with its reason, and the others are stored. A task whose
+    /// requests were all rejected is partial without an image.
     Partial,
-    /// Cancelled by request; what was stored by then is kept.
+    /// The task was cancelled by request. Images that were stored by then are kept.
     Cancelled,
-    /// Nothing could be made, for a reason that can't get better.
+    /// No image was made, and not only because the provider rejected the requests.
     Failed,
 }
 
 impl TaskState {
-    /// The wire name, which is also the database's.
+    /// Returns the name on the wire, which is also the name in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             TaskState::Running => "running",
@@ -69,7 +79,7 @@ impl TaskState {
         }
     }
 
-    /// The state of that wire name.
+    /// Returns the state of that wire name, or `None` for an unknown name.
     pub fn parse(name: &str) -> Option<Self> {
         [Self::Running, Self::Completed, Self::Partial, Self::Cancelled, Self::Failed]
             .into_iter()
@@ -77,14 +87,14 @@ impl TaskState {
     }
 }
 
-/// One stored image.
+/// One image of a task that is stored in the bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredImage {
     /// Index in the task, from 0.
     pub index: u32,
-    /// Which of the task's prompts it was made from, from 0.
+    /// Index of the prompt from which the image was made, from 0.
     pub prompt_index: u32,
-    /// What lies in the bucket.
+    /// The image's object in the bucket.
     #[serde(flatten)]
     pub object: StoredObject,
 }
@@ -94,13 +104,13 @@ pub struct StoredImage {
 pub struct StoredObject {
     /// Key in the configured bucket.
     pub object_key: String,
-    /// Size in bytes.
+    /// Size of the object in bytes.
     pub size_bytes: u64,
     /// Media type found in the bytes: `image/png`, `image/jpeg` or `image/webp`.
     pub content_type: String,
-    /// Width in pixels.
+    /// Width of the image in pixels.
     pub width: u32,
-    /// Height in pixels.
+    /// Height of the image in pixels.
     pub height: u32,
     /// SHA-256 of the bytes, 64 hex digits.
     pub sha256: String,
@@ -111,148 +121,157 @@ pub struct StoredObject {
 pub struct MissingImage {
     /// Index in the task, from 0.
     pub index: u32,
-    /// Which of the task's prompts it should have been made from, from 0.
+    /// Index of the prompt from which the image should have been made, from 0.
     pub prompt_index: u32,
-    /// Why it is missing.
+    /// The reason, as a name for programs.
     pub reason: MissingReason,
-    /// The same for people, with what the provider said.
+    /// The reason in words for people, with the words of the provider.
     pub message: String,
 }
 
-/// Why an image is missing.
+/// Reason why a planned image is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MissingReason {
-    /// The provider's moderation rejected its prompt.
+    /// The provider rejected the request, as a rule by moderation of the prompt.
     Rejected,
-    /// The provider kept answering with fewer images than asked.
+    /// The provider kept answering with fewer images than it was asked for.
     ShortAnswer,
     /// The provider's file was dead or broken each time, before it could be stored.
     Gone,
-    /// The task was cancelled first.
+    /// The task was cancelled before the image was made.
     Cancelled,
-    /// Each of its calls may have been billed, and none gave a result: it isn't asked for again.
+    /// Calls for the image may have been billed, and none gave a result. Darkroom doesn't ask for
+    /// the image again.
     Ambiguous,
-    /// Its batch failed for good; the message says how.
+    /// The batch failed for good. The message says why.
     Failed,
 }
 
-/// A plan's numbers, pinned into the history by `prepare`: a change of configuration does not reach running tasks.
+/// A plan's numbers. `prepare` pins them in the history, so a change of the configuration does not
+/// reach running tasks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanSpec {
-    /// The plan's name.
+    /// Name of the plan, as in the configuration.
     pub name: String,
-    /// Images a task of this plan gets.
+    /// Number of images that a task of this plan gets.
     pub images: u32,
-    /// Images a provider call is asked for, at most.
+    /// Number of images that one provider call is asked for, at most.
     pub batch_size: u32,
 }
 
-/// Where a task's paid calls wait: calls of one lane are served in the order in which they were scheduled, and lanes in proportion to
-/// their weights. Pinned into the history by `prepare`.
+/// The lane in which a task's paid calls wait, pinned in the history by `prepare`.
+///
+/// Calls of one lane are served in the order in which they were scheduled. Lanes are served in
+/// proportion to their weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Lane {
-    /// Temporal's fairness key, at most 64 bytes; empty: the one that the workflow was started with.
+    /// Temporal's fairness key, at most 64 bytes. An empty key stands for the one that the workflow
+    /// was started with.
     pub key: String,
-    /// Temporal's fairness weight.
+    /// Temporal's fairness weight of the lane.
     pub weight: f32,
 }
 
 impl Default for Lane {
-    /// The lane of a task that was prepared before there were lanes.
+    /// Returns the place of a task without a lane, which is the workflow's own fairness key with
+    /// weight 1.
     fn default() -> Self {
         Self { key: String::new(), weight: 1.0 }
     }
 }
 
-/// Input of `prepare`.
+/// Input of the activity `prepare`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrepareInput {
-    /// The workflow's input, whose form the workflow has checked.
+    /// The workflow's input, whose form the workflow has already checked.
     pub request: GenerateImagesInput,
 }
 
-/// Output of `prepare`.
+/// Output of the activity `prepare`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum PrepareOutput {
-    /// The task has its row and its photo is stored: go on.
+    /// The task has its row, and its checked photo is stored.
     Ready(Prepared),
-    /// The task ended before, in another run: this is its recorded result.
+    /// The task ended before, in another run, and its row has the result.
     Finished {
-        /// The recorded result.
+        /// The result that the task's row has.
         output: GenerateImagesOutput,
-        /// Why it failed, where its state is `failed`.
+        /// The failure, if the task's state is `failed`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<TaskFailure>,
     },
 }
 
-/// What the rest of the task works with.
+/// Values that `prepare` decides and the rest of the task works with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prepared {
-    /// The plan's numbers.
+    /// The plan's numbers, as configured when the task was prepared.
     pub plan: PlanSpec,
-    /// Which provider queue serves the task: `generate.<route>`.
+    /// Route of the task's paid calls, which wait in the queue `generate.<route>`.
     pub route: String,
     /// Object key of the checked photo.
     pub photo_key: String,
-    /// Where its paid calls wait.
+    /// The lane of the task's paid calls.
     #[serde(default)]
     pub lane: Lane,
 }
 
-/// Input of `beautify`.
+/// Input of the activity `beautify`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BeautifyInput {
-    /// The task.
+    /// Id of the task.
     pub task_id: String,
-    /// The task's user.
+    /// Id of the task's user.
     pub user_id: String,
     /// The name of the task's plan.
     pub plan: String,
-    /// Which call for it: 1, or more when an earlier one left no image.
-    pub part: u32,
+    /// Number among the calls that retouch the photo, from 1. A later call follows one that left no
+    /// image.
+    pub call_number: u32,
     /// Object key of the photo to retouch.
     pub photo_key: String,
 }
 
-/// Input of `generate`: one provider call.
+/// Input of the activity `generate`, which makes one provider call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenerateInput {
-    /// The task.
+    /// Id of the task.
     pub task_id: String,
-    /// The task's user.
+    /// Id of the task's user.
     pub user_id: String,
     /// The name of the task's plan.
     pub plan: String,
     /// Number of the batch, from 1.
     pub batch: u32,
-    /// Which call for this batch: 1, or more when an earlier one left images missing.
-    pub part: u32,
-    /// How many images to ask for.
+    /// Number among the calls for this batch, from 1. A later call asks for images that earlier
+    /// calls left missing.
+    pub call_number: u32,
+    /// Number of images to ask for.
     pub images: u32,
-    /// The prompt.
+    /// The prompt for all images of the call.
     pub prompt: String,
     /// Object key of the reference image.
     pub reference_key: String,
 }
 
-/// What a paid call gave; output of `beautify` and `generate`.
+/// Result of a paid call, and output of `beautify` and `generate`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum GenerateOutput {
-    /// Images, at most as many as asked; fewer is a short answer.
+    /// The provider gave images, at most as many as it was asked for. Fewer images are a short
+    /// answer.
     Generated {
-        /// Where each image is, in the provider's order.
+        /// Place of each image, in the provider's order.
         images: Vec<ImageSource>,
         /// The provider's id of the call, for its support and its invoice.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request_id: Option<String>,
     },
-    /// The provider's moderation rejected the call.
+    /// The provider rejected the request, as a rule by moderation.
     Rejected {
-        /// What the provider said.
+        /// Words of the provider about the rejection.
         message: String,
         /// The provider's id of the call.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -260,164 +279,100 @@ pub enum GenerateOutput {
     },
 }
 
-/// Where a generated image is until `transfer` has stored it.
+/// Place of a generated image until `transfer` has stored it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageSource {
-    /// At the provider, under a URL that lives a short while.
+    /// A URL at the provider, which expires after a short while.
     Url(String),
-    /// In the bucket, under a staging key: it came as bytes.
+    /// A staging key in the bucket, if the image came as bytes.
     StagingKey(String),
 }
 
-/// Input of `transfer`: the images of one call.
+/// Input of the activity `transfer`, with the images of one call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransferInput {
-    /// The task.
+    /// Id of the task.
     pub task_id: String,
-    /// What to move where.
+    /// The images, each with its source and its destination.
     pub images: Vec<Transfer>,
 }
 
-/// One image to move.
+/// One image that is to be moved into its place in the bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transfer {
-    /// Where it is.
+    /// Place from which the image is taken.
     pub source: ImageSource,
-    /// Under which key it is to be stored.
+    /// Object key under which the image is stored.
     pub object_key: String,
 }
 
 /// Output of `transfer`: one entry for each image of the input, in its order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransferOutput {
-    /// What became of each image.
+    /// Result for each image of the input.
     pub images: Vec<Transferred>,
 }
 
-/// What became of one image.
+/// Result of the transfer of one image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Transferred {
-    /// Stored and measured.
+    /// The image was stored and measured.
     Stored(StoredObject),
-    /// Dead or broken at the provider, for good; another generation may do.
+    /// The image is dead or broken at the provider for good. Another generation may bring a good
+    /// one.
     Gone {
-        /// What was found instead.
+        /// Description of what was found instead.
         message: String,
     },
-    /// There, but not to be taken: larger than allowed, or at an address that may not be fetched. Another would be the same.
+    /// The image is there and may not be stored. It is larger than allowed, has a format that
+    /// Darkroom doesn't store, or lies at a forbidden address. Another generation would bring the
+    /// same.
     Unusable {
-        /// What is wrong with it.
+        /// Description of what is wrong with the image.
         message: String,
     },
 }
 
-/// Input of `insert`: all the task leaves behind.
+/// Input of the activity `insert`, with the end of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InsertInput {
     /// The final result to record.
     pub output: GenerateImagesOutput,
-    /// Why the task failed, where its state is `failed`.
+    /// The failure, if the task's state is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<TaskFailure>,
-    /// What was asked: the task's row is made again where it is gone.
+    /// The workflow's input, from which `insert` makes the task's row again if the row is gone.
     pub request: GenerateImagesInput,
 }
 
-/// Why a task failed.
+/// Reason why a task failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskFailure {
-    /// Its kind, which is also the type name of the workflow's failure.
+    /// Kind of the failure, which is also the type name of the workflow's failure.
     pub kind: FailureKind,
-    /// The same for people.
+    /// Description of the failure for people.
     pub message: String,
 }
 
-/// Output of `insert`.
+/// Output of the activity `insert`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InsertOutput {
-    /// How many image rows the task has now; 0 also where it was cancelled before it had a row of its own.
+    /// Number of image rows that the task has now.
     pub rows: u32,
-    /// How the task's row says that it ended, where that was recorded before and differs: as after a reset of a task that had ended.
+    /// The end that the task's row recorded before, if that end differs. An example is a reset of a
+    /// workflow whose task had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded: Option<TaskEnd>,
 }
 
-/// How a task ended.
+/// End of a task, as the task's row records it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskEnd {
-    /// The result.
+    /// Result of the task, with the final state.
     pub output: GenerateImagesOutput,
-    /// Why it failed, where its state is `failed`.
+    /// The failure, if the task's state is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<TaskFailure>,
-}
-
-/// Answer of the query `progress`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// What the task is at.
-    pub stage: Stage,
-    /// How many images the plan promised; 0 until `prepare` has found out.
-    pub images_planned: u32,
-    /// Images stored so far: usable now.
-    pub images_stored: u32,
-    /// Images that will not come.
-    pub images_missing: u32,
-    /// Batches in all; a provider call is made for each, at least.
-    pub batches: u32,
-    /// Batches whose images have all been generated, or given up.
-    pub batches_generated: u32,
-    /// Batches with nothing left to do.
-    pub batches_done: u32,
-    /// Provider calls that gave an answer so far, with `beautify`'s.
-    pub calls_answered: u32,
-    /// Each image, by ascending index.
-    pub images: Vec<ImageProgress>,
-}
-
-/// What a task is at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// Checking the input and fetching the photo.
-    Prepare,
-    /// Retouching the photo.
-    Beautify,
-    /// Generating images, and transferring those that are there.
-    Generate,
-    /// Recording rows and the final state.
-    Insert,
-    /// Nothing left to do.
-    Done,
-}
-
-/// One image of a task under way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImageProgress {
-    /// Index in the task, from 0.
-    pub index: u32,
-    /// What it is at.
-    pub state: ImageState,
-    /// Its key, once stored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub object_key: Option<String>,
-    /// Why it will not come, where it is missing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<MissingReason>,
-}
-
-/// What an image is at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ImageState {
-    /// Waiting for its provider call, or in it.
-    Queued,
-    /// Made; being stored.
-    Generated,
-    /// In the bucket: usable.
-    Stored,
-    /// Will not come.
-    Missing,
 }

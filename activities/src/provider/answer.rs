@@ -1,4 +1,4 @@
-//! Reads an answer as it came over HTTP: images, a rejection, or a failure.
+//! Reads an answer that came over HTTP as images, a rejection or a failure.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use super::images::{self, describe};
 use super::verdict::{Verdict, Voice, judge};
 use super::words::Words;
 use super::{Error, Payload};
-use crate::failure::words as one_line;
+use workflows::failure::one_line;
 
 /// Fields that name a job of an asynchronous API.
 const JOB_IDS: [&str; 7] =
     ["task_id", "taskId", "job_id", "jobId", "prediction_id", "status_url", "polling_url"];
-/// States of a job that isn't done.
+/// States of a job that isn't finished, in lower case.
 const PENDING: [&str; 14] = [
     "submitted",
     "pending",
@@ -33,15 +33,15 @@ const PENDING: [&str; 14] = [
     "accepted",
 ];
 
-/// An answer as it came over HTTP.
+/// A complete HTTP answer.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
-    /// How long its headers ask to wait.
+    /// Wait that the headers ask for.
     pub(super) wait: Option<Duration>,
-    /// True where its headers call it a web page.
+    /// True if the headers call the body a web page.
     pub(super) is_html: bool,
-    /// Where a redirect leads to, without what must stay secret.
+    /// Target of a redirect, without the secret parts of its URL.
     pub(super) location: Option<String>,
     pub(super) body: Bytes,
 }
@@ -52,22 +52,24 @@ pub(super) enum Read {
     Images {
         images: Vec<Payload>,
         billed: u32,
-        /// The provider's words about images that are not there, or a description of what is there.
+        /// Provider's words about images that are not there, or a description of what is there.
         left_out: Option<String>,
     },
     Rejected(String),
 }
 
 impl Reply {
-    /// Reads at most `asked` images, whichever way each came. A web page in their place is reported
-    /// with `base_url`.
+    /// Reads at most `asked` images, in whichever form each came. A web page in their place becomes
+    /// an error that names `base_url`.
     ///
-    /// An entry without an image, or with a broken one, costs the others nothing, because they are
-    /// paid for. Entries that say that they were rejected are left out, and not counted as billed;
-    /// where all are, the call is rejected.
+    /// An entry without an image, or with a broken one, doesn't spoil the others, because they are
+    /// paid for. Entries that report their own rejection are left out and don't count as billed.
+    ///
+    /// An answer without images is judged by its own error, else by the words of its first rejected
+    /// entry. An answer that may rightly be empty gives no images and no error.
     pub(super) fn read(mut self, asked: u32, words: &Words, base_url: &str) -> Result<Read, Error> {
         let Some(answer) = parse(&self.body) else { return not_json(&self, words, base_url) };
-        // Its megabytes are in `answer` now.
+        // The parsed `answer` now holds the megabytes of the body.
         self.body = Bytes::new();
         let (status, wait) = (self.status, self.wait);
         if (200..300).contains(&status) {
@@ -99,7 +101,7 @@ fn decided(verdict: Option<Verdict>, found: impl FnOnce() -> String) -> Result<R
     }
 }
 
-/// An answer whose status says that all is well.
+/// Reads an answer whose status is a success.
 fn success(
     status: u16,
     wait: Option<Duration>,
@@ -147,8 +149,8 @@ fn success(
     }
 }
 
-/// Recognises a job of an asynchronous API, and says by which mark: its id or its state, in the
-/// answer, in its `data` or in an entry of that.
+/// Recognises a job of an asynchronous API by its id or its state, and names that mark. The job may
+/// be the answer, its `data`, `output` or `result`, or an entry of `data`.
 fn job(answer: &Value) -> Option<String> {
     let entries = answer["data"].as_array().into_iter().flatten();
     let places = [answer, &answer["data"], &answer["output"], &answer["result"]];
@@ -172,7 +174,7 @@ fn job(answer: &Value) -> Option<String> {
     })
 }
 
-/// An answer that is no JSON.
+/// Reads an answer that is no JSON.
 fn not_json(reply: &Reply, words: &Words, base_url: &str) -> Result<Read, Error> {
     let status = reply.status;
     match status {
@@ -192,9 +194,9 @@ fn not_json(reply: &Reply, words: &Words, base_url: &str) -> Result<Read, Error>
     }
 }
 
-/// Where a web page answered, and which base URL to try.
+/// Names the base URL at which a web page answered, and a base URL to try instead.
 pub(super) fn other_base_url(base_url: &str) -> String {
-    let base_url = crate::fetch::redacted(base_url.trim_end_matches('/'));
+    let base_url = crate::media::fetch::redacted(base_url.trim_end_matches('/'));
     let base_url = base_url.trim_end_matches('/');
     let has_version = base_url.rsplit('/').next().is_some_and(|last| {
         last.strip_prefix('v').is_some_and(|version| version.starts_with(|char: char| char.is_ascii_digit()))
@@ -206,14 +208,16 @@ pub(super) fn other_base_url(base_url: &str) -> String {
     }
 }
 
-/// The first words of a body that isn't JSON.
+/// Returns the beginning of a body that isn't JSON: up to 200 bytes, in one line.
 fn excerpt(body: &[u8]) -> String {
     String::from_utf8_lossy(&body[..body.len().min(200)]).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Reads JSON, and forgives a byte order mark, halves of surrogate pairs (a text that was cut within
-/// an emoji), control characters within texts, and bytes that are no UTF-8: none of it may cost an
-/// image.
+/// Reads JSON, and tolerates faults that must not cost an image:
+/// - a byte order mark;
+/// - halves of surrogate pairs, as from a text that was cut within an emoji;
+/// - control characters within texts;
+/// - bytes that are no UTF-8.
 pub(super) fn parse(body: &[u8]) -> Option<Value> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     serde_json::from_slice(body).ok().or_else(|| serde_json::from_str(&mended(body)?).ok())

@@ -1,4 +1,4 @@
-//! Finds out about an account without a paid call, and says what can't be found out so.
+//! Checks an account without a paid call, and names the facts that only a paid call could show.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -8,18 +8,18 @@ use super::answer::{Reply, other_base_url, parse};
 use super::complaint::Complaint;
 use super::verdict::{Verdict, Voice, judge};
 use super::{Error, Provider, Settings};
-use crate::failure::words as one_line;
+use workflows::failure::one_line;
 
-/// An account that may work, as far as the list of models tells.
+/// Result for an account that may work, as far as the list of models shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Checked {
-    /// The key is taken, and the model is in the list.
+    /// The provider accepts the key, and the list names the model.
     ModelListed,
-    /// The key is taken, and the list doesn't name the model.
+    /// The provider accepts the key, and the list doesn't name the model.
     ModelNotListed,
-    /// The API answers, and doesn't let this key list models.
+    /// The API answers, and doesn't let this key list models. Holds the API's words.
     MayNotList(String),
-    /// The API answers, but not with a list of models.
+    /// The API answers, but not with a list of models. Holds a short description of the answer.
     NoList(String),
 }
 
@@ -28,11 +28,11 @@ impl Display for Checked {
         let unknown = "can't be told without a paid call";
         match self {
             Self::ModelListed => {
-                write!(f, "the key is taken and the model is listed; whether there is credit {unknown}")
+                write!(f, "the key is accepted and the model is listed; whether there is credit {unknown}")
             }
             Self::ModelNotListed => write!(
                 f,
-                "the key is taken, but the list of models doesn't name this one; whether it makes images {unknown}"
+                "the key is accepted, but the list of models doesn't name this one; whether it makes images {unknown}"
             ),
             Self::MayNotList(said) => {
                 write!(f, "this key may not list models ({said}); whether it may make images {unknown}")
@@ -45,25 +45,25 @@ impl Display for Checked {
     }
 }
 
-/// An account that can't work.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Reason why an account can't work.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CheckFailed {
-    /// The API says so, or can't be reached.
+    /// The API refuses the account, is unavailable, or can't be reached.
     #[error(transparent)]
     Provider(#[from] Error),
     /// Something else answers in the API's place.
     #[error("no API answers there, but {found}; {hint}")]
     NotTheApi {
-        /// The answer, without quoting it.
+        /// Description of the answer, without quoting it.
         found: String,
-        /// Which base URL to try.
+        /// Base URL that was asked, and one to try.
         hint: String,
     },
 }
 
 impl Provider {
-    /// Checks that the API answers at the base URL, and what it says of the key and the model. Costs
-    /// nothing, because the list of models is asked for.
+    /// Checks that the API answers at the base URL, accepts the key and lists the model. The check
+    /// costs nothing, because it only asks for the list of models.
     pub async fn check(&self) -> Result<Checked, CheckFailed> {
         understand(&self.models().await?, self.settings())
     }
@@ -79,17 +79,17 @@ fn understand(reply: &Reply, settings: &Settings) -> Result<Checked, CheckFailed
     let verdict = said.as_ref().and_then(|said| judge(status, None, Voice::Api, said, &settings.words));
     let in_short = one_line(&format!("HTTP {status} {}", said.unwrap_or_default().in_short()));
     match verdict {
-        Some(Verdict::Failed(Error::Refused { certain: false, .. })) if status == 403 => {
+        Some(Verdict::Failed(Error::AccountRefused { certain: false, .. })) if status == 403 => {
             Ok(Checked::MayNotList(in_short))
         }
-        Some(Verdict::Failed(Error::Refused { certain: false, .. })) if status == 404 => {
+        Some(Verdict::Failed(Error::AccountRefused { certain: false, .. })) if status == 404 => {
             Ok(Checked::NoList(in_short))
         }
-        Some(Verdict::Failed(error @ (Error::Refused { .. } | Error::Unavailable { .. }))) => {
+        Some(Verdict::Failed(error @ (Error::AccountRefused { .. } | Error::Unavailable { .. }))) => {
             Err(error.into())
         }
         None if matches!(status, 401..=403) => {
-            Err(Error::Refused { message: in_short, certain: false }.into())
+            Err(Error::AccountRefused { message: in_short, certain: false }.into())
         }
         _ if status >= 500 => Err(Error::Unavailable { retry_after: None, message: in_short }.into()),
         Some(_) => Ok(Checked::NoList(in_short)),
@@ -97,7 +97,8 @@ fn understand(reply: &Reply, settings: &Settings) -> Result<Checked, CheckFailed
     }
 }
 
-/// Looks for the model in a list: OpenAI's `data` with `id`, Google's `models` with `name`.
+/// Looks for the model in a list: OpenAI's `data` with `id`, or Google's `models` with `name`.
+/// Returns `None` if the answer has no list.
 fn listed(answer: &Value, model: &str) -> Option<Checked> {
     let lists = [&answer["data"], &answer["models"], answer];
     let models = lists.into_iter().find_map(Value::as_array)?;
@@ -111,11 +112,12 @@ fn listed(answer: &Value, model: &str) -> Option<Checked> {
     Some(if models.iter().any(is_it) { Checked::ModelListed } else { Checked::ModelNotListed })
 }
 
-/// Something answers that doesn't speak JSON, so it isn't the API.
+/// Judges an answer that is no JSON and therefore not the API's. The statuses 401 and 5xx still
+/// tell something about the account or the provider.
 fn without_json(reply: &Reply, hint: String) -> CheckFailed {
     let found = format!("{} with HTTP {}", reply.without_json(), reply.status);
     match (reply.status, &reply.location) {
-        (401, _) => Error::Refused { message: found, certain: false }.into(),
+        (401, _) => Error::AccountRefused { message: found, certain: false }.into(),
         (500.., _) => Error::Unavailable { retry_after: None, message: found }.into(),
         (300..=399, Some(to)) => CheckFailed::NotTheApi { found: format!("a redirect to {to}"), hint },
         _ => CheckFailed::NotTheApi { found, hint },
@@ -136,17 +138,17 @@ mod tests {
             (
                 200,
                 listed,
-                "ok: the key is taken and the model is listed; whether there is credit can't be told",
+                "ok: the key is accepted and the model is listed; whether there is credit can't be told",
             ),
             (
                 200,
                 r#"{"models":[{"name":"models/the-model"}]}"#,
-                "ok: the key is taken and the model is listed",
+                "ok: the key is accepted and the model is listed",
             ),
             (
                 200,
                 r#"{"data":[{"id":"other"}]}"#,
-                "ok: the key is taken, but the list of models doesn't name this one",
+                "ok: the key is accepted, but the list of models doesn't name this one",
             ),
             (200, r#"{"hello":1}"#, "ok: it answers, but not with a list of models"),
             (

@@ -1,4 +1,4 @@
-//! An error in the API's own words, in whichever of the many forms it comes.
+//! Reads an error in the API's own words, in any of its many forms.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const CODES: [&str; 12] = [
     "finishReason",
     "blockReason",
 ];
-/// Fields that hold a message.
+/// Fields that hold a message in words.
 const MESSAGES: [&str; 9] = [
     "message",
     "msg",
@@ -33,37 +33,40 @@ const MESSAGES: [&str; 9] = [
     "raiFilteredReason",
     "finishMessage",
 ];
-/// Fields that hold more of the same.
+/// Fields that hold nested objects with more codes and messages.
 const NESTED: [&str; 8] =
     ["error", "errors", "detail", "details", "innererror", "inner_error", "metadata", "violations"];
-/// Fields that only moderation fills in: OpenAI's, Azure's, OpenRouter's. Each counts as a code.
+/// Fields that only moderation fills in, at OpenAI, Azure and OpenRouter. Each counts as a code.
 const MODERATION: [&str; 4] =
     ["moderation_details", "content_filter_result", "content_filter_results", "flagged_input"];
-/// Codes of success in words. The numbers are 0, 1 and 200 to 299.
+/// Codes of success in words. As numbers, 0, 1 and 200 to 299 are successes.
 const SUCCESS: [&str; 4] = ["success", "succeeded", "completed", "ok"];
-/// An error within an error, and so on.
+/// Deepest nesting of an error that is read.
 const MAX_DEPTH: u32 = 5;
-/// Bounds of what is read of an error, since a gateway may repeat the whole request in it.
+/// Most codes that are kept from fields of `CODES`. An error is read within bounds, because a
+/// gateway may repeat the whole request in it.
 const MAX_CODES: usize = 20;
+/// Most bytes of one text that are kept. A message of more bytes takes no further text.
 const MAX_MESSAGE_BYTES: usize = 4_000;
 
-/// An error's codes and messages, with all that is nested in it.
+/// Codes and messages of an error, including everything that is nested in it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Complaint {
     /// Codes, types, reasons and statuses in words, outermost first.
     pub(super) codes: Vec<String>,
-    /// The first HTTP status that the body names.
+    /// First status between 400 and 599 that the body names.
     pub(super) status: Option<u16>,
-    /// The parameter that it is about.
+    /// Parameter of the request that the error is about.
     pub(super) param: Option<String>,
-    /// Its messages, the outermost first.
+    /// Messages, outermost first, joined by `; `.
     pub(super) message: String,
-    /// How long its details ask to wait.
+    /// Wait that the error's details ask for.
     pub(super) retry_after: Option<Duration>,
 }
 
 impl Complaint {
-    /// The error in a body whose status says that it is one.
+    /// Reads the error in a body whose status is a failure. Returns `None` if the body is in no
+    /// known form of an error.
     pub(super) fn of_error(body: &Value) -> Option<Self> {
         let body = first(body);
         let fields = body.as_object()?;
@@ -72,7 +75,8 @@ impl Complaint {
         speaks.then(|| Self::of(body))
     }
 
-    /// The error in a body whose status says that all is well: an `error`, or a code that is no success.
+    /// Reads the error in a body whose status is a success: an `error`, a code or a status of
+    /// failure, or `success: false`.
     pub(super) fn of_success(body: &Value) -> Option<Self> {
         let body = first(body);
         let fields = body.as_object()?;
@@ -94,7 +98,7 @@ impl Complaint {
         complains.then(|| Self::of(body))
     }
 
-    /// The words of an entry that says of itself that it was rejected, or that it failed.
+    /// Reads the words of an entry that reports its own rejection or failure.
     pub(super) fn of_entry(entry: &Value) -> Option<Self> {
         let fields = entry.as_object()?;
         let is_rejected = fields.get("respect_moderation") == Some(&Value::Bool(false));
@@ -111,12 +115,12 @@ impl Complaint {
         })
     }
 
-    /// Words that stand alone, without a form.
+    /// Makes a complaint of plain words.
     pub(super) fn of_text(text: &str) -> Self {
         Self { message: text.to_owned(), ..Self::default() }
     }
 
-    /// How long it asks to wait: its details, else its message's words.
+    /// Returns the wait that the error's details ask for, else that of its message.
     pub(super) fn wait(&self) -> Option<Duration> {
         self.retry_after.or_else(|| wait::of_message(&self.message))
     }
@@ -125,7 +129,7 @@ impl Complaint {
         self.codes.is_empty() && self.message.is_empty()
     }
 
-    /// Its first codes, the parameter, and the message.
+    /// Describes the error by its first three codes, its parameter and its message.
     pub(super) fn in_short(&self) -> String {
         let codes = self.codes.iter().take(3).cloned().collect::<Vec<_>>().join(" ");
         let param = self.param.as_ref().map(|param| format!(" ({param})")).unwrap_or_default();
@@ -155,10 +159,10 @@ impl Complaint {
         let filled = |name: &&&str| is_something(fields, name);
         CODES.iter().filter_map(|name| fields.get(*name)).for_each(|code| self.code(code));
         self.codes.extend(MODERATION.iter().filter(filled).map(|name| (*name).to_owned()));
-        // OpenRouter's `raw` holds the words of the provider behind it.
+        // OpenRouter's field `raw` holds the words of the provider behind it.
         for text in MESSAGES.iter().chain(&["raw"]).filter_map(|name| fields.get(*name)?.as_str()) {
             match serde_json::from_str(text) {
-                // An error of somebody behind, passed on as text.
+                // A gateway passes on the error of the provider behind it as text.
                 Ok(inner @ (Value::Object(_) | Value::Array(_))) => self.collect(&inner, depth + 1),
                 Ok(_) | Err(_) => self.say(text),
             }
@@ -216,7 +220,7 @@ fn is_success(code: i64) -> bool {
     matches!(code, 0 | 1 | 200..=299)
 }
 
-/// Some APIs wrap their errors in an array.
+/// Returns the first entry of an array, because some APIs wrap their errors in one.
 fn first(body: &Value) -> &Value {
     match body {
         Value::Array(all) => all.first().unwrap_or(body),
@@ -224,7 +228,7 @@ fn first(body: &Value) -> &Value {
     }
 }
 
-/// True of a field that is there and not empty.
+/// Tells whether a field is there and not empty. `null` and `false` count as empty.
 fn is_something(fields: &Map<String, Value>, name: &str) -> bool {
     match fields.get(name) {
         None | Some(Value::Null | Value::Bool(false)) => false,
@@ -235,7 +239,7 @@ fn is_something(fields: &Map<String, Value>, name: &str) -> bool {
     }
 }
 
-/// Azure's mark of a filter that has struck:
+/// Recognises Azure's mark of a content filter that rejected, such as
 /// `{"content_filter_results": {"violence": {"filtered": true}}}`.
 fn is_filtered(value: &Value, depth: u32) -> bool {
     let Some(fields) = value.as_object().filter(|_| depth < 3) else { return false };

@@ -1,4 +1,4 @@
-//! The calls themselves, over HTTP. One request each: Temporal retries.
+//! Makes calls over HTTP. Each is one request, because Temporal retries.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use secrecy::ExposeSecret;
 use super::answer::{Read, Reply};
 use super::wire::{self, Generation};
 use super::{Answer, Call, Error, Reference, ReferenceImage, Settings, wait};
-use crate::failure::words as one_line;
+use workflows::failure::one_line;
 
-/// An answer may carry ten images in base64, and no more than this.
+/// Largest answer in bytes. An answer may hold ten images in base64.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
-/// How long the list of models may take.
+/// Timeout for the list of models.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One account at one provider.
+/// Client of one account at one provider.
 #[derive(Debug, Clone)]
 pub struct Provider {
     client: reqwest::Client,
@@ -25,7 +25,7 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// A client of the provider. Talks to nobody yet.
+    /// Makes a client of the provider, without connecting to it.
     pub fn new(settings: &Settings) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .user_agent(concat!("darkroom/", env!("CARGO_PKG_VERSION")))
@@ -38,12 +38,14 @@ impl Provider {
         Ok(Self { client, settings: Settings { words, ..settings.clone() } })
     }
 
-    /// The account's settings.
+    /// Returns the account's settings, in which overload already has its meaning as throttled or
+    /// unavailable.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// One paid call.
+    /// Makes one paid call and reads its answer. A second call with the same arguments is paid for
+    /// again, unless the provider honours the idempotency key.
     pub(crate) async fn call(&self, call: &Call<'_>) -> Result<Answer, Error> {
         let request = match self.settings.reference() {
             Reference::Edits => self.client.post(self.url("images/edits")).multipart(self.form(call)?),
@@ -57,7 +59,7 @@ impl Provider {
         if !self.settings.idempotency_header.is_empty() {
             request = request.header(&self.settings.idempotency_header, &call.idempotency_key);
         }
-        let response = request.send().await.map_err(|error| lost(&error))?;
+        let response = request.send().await.map_err(|error| transport_error(&error))?;
 
         let request_id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(one_line);
         let reply = reply(response).await?;
@@ -73,7 +75,8 @@ impl Provider {
     pub(super) async fn models(&self) -> Result<Reply, Error> {
         let request =
             self.client.get(self.url("models")).bearer_auth(self.settings.api_key.expose_secret().trim());
-        let response = request.timeout(CHECK_TIMEOUT).send().await.map_err(|error| lost(&error))?;
+        let response =
+            request.timeout(CHECK_TIMEOUT).send().await.map_err(|error| transport_error(&error))?;
         reply(response).await
     }
 
@@ -81,7 +84,7 @@ impl Provider {
         format!("{}/{path}", self.settings.base_url.trim_end_matches('/'))
     }
 
-    /// Body of `POST /images/edits`.
+    /// Returns the body of `POST /images/edits`.
     fn form(&self, call: &Call<'_>) -> Result<Form, Error> {
         let ReferenceImage { content_type, encoded, .. } = call.reference;
         let name = format!("reference.{}", content_type.trim_start_matches("image/"));
@@ -109,19 +112,20 @@ impl Provider {
     }
 }
 
-/// Reads an answer, its body up to the limit. A body that breaks off is an answer lost.
+/// Reads an answer with its body, up to the limit. A body that breaks off is an error, because
+/// nobody knows the rest of the answer.
 async fn reply(mut response: reqwest::Response) -> Result<Reply, Error> {
     let status = response.status().as_u16();
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let is_html = header(CONTENT_TYPE).is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
     let location = header(LOCATION).and_then(|to| response.url().join(to).ok());
-    let location = location.map(|to| crate::fetch::redacted(to.as_str()));
+    let location = location.map(|to| crate::media::fetch::redacted(to.as_str()));
     let wait = wait::of_headers(response.headers());
     let broken_off = |error: reqwest::Error| {
         let message = cause(&error);
         match status {
             _ if error.is_timeout() => Error::TimedOut,
-            // It has begun to answer: it executes no more.
+            // The provider has begun to answer, so it no longer executes the call.
             200..300 => Error::Cut { message },
             _ => Error::Ambiguous { message, may_run: matches!(status, 408 | 504 | 524) },
         }
@@ -136,8 +140,9 @@ async fn reply(mut response: reqwest::Response) -> Result<Reply, Error> {
     Ok(Reply { status, wait, is_html, location, body: body.freeze() })
 }
 
-/// A request without an answer. Only where no connection came about is it certain that nothing was billed.
-fn lost(error: &reqwest::Error) -> Error {
+/// Sorts the error of a request that got no answer. Only without a connection is it certain that
+/// nothing was billed.
+fn transport_error(error: &reqwest::Error) -> Error {
     let message = cause(error);
     if error.is_builder() {
         Error::BadRequest { message }
@@ -150,7 +155,7 @@ fn lost(error: &reqwest::Error) -> Error {
     }
 }
 
-/// What lies at the bottom of an error.
+/// Returns the innermost cause of an error, in words.
 fn cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {

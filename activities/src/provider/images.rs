@@ -1,29 +1,29 @@
-//! The images of an answer, wherever they stand in it.
+//! Finds the images of an answer, in all places where providers put them.
 
 use serde_json::Value;
 
 use super::complaint::Complaint;
 use super::{Payload, payload};
 
-/// Fields of an entry that may hold its image; the first that can be used is taken.
+/// Fields of an entry that may hold its image, in the order in which they are tried.
 const IMAGE_FIELDS: [&str; 6] = ["b64_json", "url", "image_url", "b64", "image_base64", "image"];
-/// Those of them that are base64 by their names.
+/// Image fields that hold base64, as their names say.
 const BASE64_FIELDS: [&str; 3] = ["b64_json", "b64", "image_base64"];
 
-/// The entries of an answer, sorted.
+/// Entries of an answer, sorted by what they hold.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// The images that can be used.
+    /// Images that can be used, in the answer's order.
     pub(super) images: Vec<Payload>,
-    /// The words of entries that say of themselves that they were rejected, or that they failed.
+    /// Words of entries that report their own rejection or failure.
     pub(super) rejected: Vec<Complaint>,
-    /// Descriptions of the entries that hold no image and say nothing.
+    /// Descriptions of the entries that hold no image and report nothing.
     pub(super) unreadable: Vec<String>,
 }
 
 impl Found {
-    /// How many images are billed, as far as can be told: those that came, and of those that can't
-    /// be read as many as were asked for.
+    /// Returns the number of images that are billed, as far as the answer tells. All images that
+    /// came count. Unreadable entries count too, up to the number asked for.
     pub(super) fn billed(&self, asked: u32) -> u32 {
         let images = self.images.len() as u32;
         images.max(asked.min(images + self.unreadable.len() as u32))
@@ -39,14 +39,14 @@ impl Found {
     }
 }
 
-/// Looks for images in the first place that has any: `data` and `images` of the Images API and its
-/// dialects; `candidates` and `choices`, which some gateways answer with.
+/// Returns the images of `data`, else of `images`, else of `candidates` and `choices`. The Images
+/// API and its dialects use the first two. Some gateways use the others.
 pub(super) fn find(answer: &Value) -> Found {
     let mut found = Found::default();
     for name in ["data", "images"] {
         match &answer[name] {
             Value::Array(entries) => entries.iter().for_each(|entry| found.entry(entry)),
-            // One image without a list around it, or a list one level deeper.
+            // A single image may stand there without a list, or with its list one level deeper.
             one @ (Value::Object(_) | Value::String(_)) => {
                 let entries = one["images"].as_array().map_or(std::slice::from_ref(one), Vec::as_slice);
                 found.images.extend(entries.iter().filter_map(|entry| image(entry).ok()));
@@ -75,8 +75,8 @@ pub(super) fn find(answer: &Value) -> Found {
     found
 }
 
-/// Why there is no image, where the answer says so: the reasons by which a model ended, and the
-/// text that it wrote instead.
+/// Collects the answer's reasons for having no image: the reasons for which the model ended, and
+/// the text that it wrote instead.
 pub(super) fn reason(answer: &Value) -> Complaint {
     let mut codes = Vec::new();
     let mut texts = Vec::new();
@@ -93,7 +93,8 @@ pub(super) fn reason(answer: &Value) -> Complaint {
     Complaint { codes, ..Complaint::of_text(&texts.join("; ")) }
 }
 
-/// True of an answer of images without an entry, and of a model's, of which images are but a part.
+/// Tells whether the answer may rightly have no image. Either the list of images is empty, or a
+/// chat model answered, for which images are optional.
 pub(super) fn is_empty(answer: &Value) -> bool {
     let is_empty = |name: &str| answer[name].as_array().is_some_and(Vec::is_empty);
     let is_there = |name: &str| answer[name].is_array() || answer[name].is_object();
@@ -102,7 +103,7 @@ pub(super) fn is_empty(answer: &Value) -> bool {
         || ["candidates", "choices", "promptFeedback"].into_iter().any(is_there)
 }
 
-/// The image of one entry. The error says what is there instead, without quoting it.
+/// Reads the image of one entry. The error describes the entry without quoting it.
 fn image(entry: &Value) -> Result<Payload, String> {
     let texts: Vec<(&str, &str)> = match entry {
         Value::String(text) => vec![("url", text)],
@@ -114,8 +115,8 @@ fn image(entry: &Value) -> Result<Payload, String> {
     best(texts).map_err(|why| why.unwrap_or_else(|| describe(entry)))
 }
 
-/// The best image of several texts, by the fields' names: bytes of an image, else a URL, else other
-/// bytes. The error says what the last text is instead, if there is any.
+/// Picks the best image of several texts, each with its field's name. Bytes of an image come first,
+/// then a URL, then other bytes from base64. The error describes the last text, if there is any.
 fn best<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Payload, Option<String>> {
     let (mut url, mut bytes, mut why) = (None, None, None);
     for (name, text) in texts.into_iter().filter(|(_, text)| !text.trim().is_empty()) {
@@ -133,12 +134,12 @@ fn best<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Paylo
     url.or(bytes).ok_or(why)
 }
 
-/// A text, or the URL of an object that stands in its place.
+/// Returns the text of a field, or the `url` of the object that stands in its place.
 fn locator(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value["url"].as_str())
 }
 
-/// The URLs of a Markdown text's images: `![…](url)`, `![…](url "title")`.
+/// Returns the URLs of the images in a Markdown text, such as `![…](url)` or `![…](url "title")`.
 fn markdown(text: &str) -> impl Iterator<Item = &str> {
     text.split("![").skip(1).filter_map(|image| {
         let (_, link) = image.split_once("](")?;
@@ -151,8 +152,8 @@ fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> + u
     value[name].as_array().into_iter().flatten()
 }
 
-/// Describes a value without quoting it: its fields' names are the provider's, all else may be
-/// anybody's.
+/// Describes a value without quoting it. Field names come from the provider, but values may hold
+/// anybody's words.
 pub(super) fn describe(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),

@@ -1,4 +1,4 @@
-//! Reads one image out of a text: a URL, a data URL, or base64 as a browser takes it.
+//! Reads one image out of a text: a URL, a data URL, or base64, as leniently as a browser.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,13 @@ use url::Url;
 
 use super::Payload;
 
-/// Longest URL an answer may give: a longer one is not taken into the history.
+/// Longest URL that an answer may give, in bytes. A longer one would burden the history.
 const MAX_URL_BYTES: usize = 8_192;
-/// A data URL within a data URL, and so on.
+/// Most `data:` prefixes that are taken off, because some gateways nest data URLs.
 const MAX_PREFIXES: usize = 3;
 
-/// Browsers' decoders take base64 without padding and with stray bits at its end.
+/// Base64 decoder that, like a browser's, takes texts without padding and with stray bits at the
+/// end.
 const FORGIVING: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -22,7 +23,7 @@ const FORGIVING: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::RequireNone),
 );
 
-/// Reads the image out of a text. The error says what the text is instead, without quoting it.
+/// Reads the image out of a text. The error describes the text without quoting it.
 pub(super) fn read(text: &str) -> Result<Payload, String> {
     let text = text.trim();
     let mut body = text;
@@ -47,13 +48,13 @@ pub(super) fn read(text: &str) -> Result<Payload, String> {
     }
 }
 
-/// True of bytes that begin as an image file's do.
+/// Tells whether the bytes begin like a PNG, a JPEG, a WebP (any RIFF file) or a GIF.
 pub(super) fn is_image(bytes: &[u8]) -> bool {
     let magic: [&[u8]; 4] = [b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8"];
     magic.iter().any(|magic| bytes.starts_with(magic))
 }
 
-/// A URL that may go on into the history, the database and a request.
+/// Checks that a URL may be stored in the history and the database, and be fetched.
 fn url(text: &str) -> Result<String, String> {
     if text.len() > MAX_URL_BYTES {
         return Err(format!("a URL of {} bytes, more than {MAX_URL_BYTES}", text.len()));
@@ -67,7 +68,7 @@ fn url(text: &str) -> Result<String, String> {
     }
 }
 
-/// Decodes as a browser does, and the alphabet of URLs too.
+/// Decodes base64 as a browser does, and accepts the alphabet of base64url too.
 fn base64(text: &str) -> Option<Bytes> {
     let is_odd = |byte: u8| byte.is_ascii_whitespace() || matches!(byte, b'-' | b'_');
     let plain = if text.bytes().any(is_odd) {
@@ -84,7 +85,7 @@ fn base64(text: &str) -> Option<Bytes> {
     FORGIVING.decode(&plain[..end]).ok().map(Bytes::from)
 }
 
-/// The body of a data URL is percent-encoded, where it needs to be.
+/// Decodes the percent-encoding of a data URL's body. Bytes beyond ASCII stay encoded.
 fn percent_decoded(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);

@@ -44,14 +44,15 @@ fn kind(status: u16, body: &str) -> String {
             Error::Unavailable { .. } => "unavailable",
             Error::Ambiguous { may_run: true, .. } => "ambiguous, may run",
             Error::Ambiguous { may_run: false, .. } => "ambiguous",
-            Error::Refused { certain: true, .. } => "account refused",
-            Error::Refused { certain: false, .. } => "account refused, by its status",
+            Error::AccountRefused { certain: true, .. } => "account refused",
+            Error::AccountRefused { certain: false, .. } => "account refused, by its status",
             Error::TimedOut => "timed out",
             Error::Cut { .. } => "cut",
             Error::BadRequest { .. } => "bad request",
             Error::BadAnswer { .. } => "unreadable",
             Error::AsyncJob { .. } => "job",
             Error::WebPage { .. } => "web page",
+            Error::Unstored { .. } => unreachable!("the provider knows nothing of our store"),
         }
         .into(),
     }

@@ -1,10 +1,11 @@
-//! Reads how long an answer asks to wait: its headers, a span in its details, its message's words.
+//! Reads the wait that an answer asks for, from its headers, its details or the words of its
+//! message.
 
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::HeaderMap;
 
-/// Words before a wait in a message, in lower case.
+/// Words that stand before a wait in a message, in lower case.
 const BEFORE_A_WAIT: [&str; 8] = [
     "again in ",
     "again after ",
@@ -16,9 +17,12 @@ const BEFORE_A_WAIT: [&str; 8] = [
     "wait ",
 ];
 
-/// `retry-after-ms`, else `retry-after` in seconds (fractions too) or as a date, taken against the
-/// answer's own `date`; else when the limits that are used up are reset
-/// (`x-ratelimit-remaining-…: 0`, `x-ratelimit-reset-…`).
+/// Reads the wait from headers, in this order:
+/// - `retry-after-ms`;
+/// - `retry-after` in seconds, fractions included, or as a date, compared with the answer's own
+///   `date`;
+/// - the reset of the limits that are used up (`x-ratelimit-remaining-…: 0`,
+///   `x-ratelimit-reset-…`), the longest if there are several.
 pub(super) fn of_headers(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let milliseconds = text("retry-after-ms").and_then(|ms| ms.parse::<f64>().ok());
@@ -39,8 +43,8 @@ pub(super) fn of_headers(headers: &HeaderMap) -> Option<Duration> {
     said.or_else(|| used_up.max())
 }
 
-/// The wait that a message names, such as "Please try again in 12s", "in 467ms", "resets in ~30s",
-/// "retry after 20 seconds".
+/// Reads the wait that a message names, such as "Please try again in 12s", "in 467ms", "resets in
+/// ~30s" or "retry after 20 seconds".
 pub(super) fn of_message(message: &str) -> Option<Duration> {
     let message = message.to_ascii_lowercase();
     BEFORE_A_WAIT.iter().find_map(|words| {
@@ -51,8 +55,8 @@ pub(super) fn of_message(message: &str) -> Option<Duration> {
     })
 }
 
-/// A span of time as OpenAI's `x-ratelimit-reset-…` gives it, such as `1s`, `6m0s`, `1h2m3.5s` or
-/// `20ms`, and Google's `retryDelay`; a number alone is seconds.
+/// Reads a span of time: OpenAI's `x-ratelimit-reset-…`, such as `1s`, `6m0s`, `1h2m3.5s` or
+/// `20ms`, or Google's `retryDelay`. A number without a unit counts as seconds.
 pub(super) fn span(text: &str) -> Option<Duration> {
     if let Ok(number) = text.parse::<f64>() {
         return seconds(number);
@@ -63,12 +67,13 @@ pub(super) fn span(text: &str) -> Option<Duration> {
     }
 }
 
-/// The span at the beginning of a text. A number without a unit is none.
+/// Reads the span at the beginning of a text. A number without a unit is no span.
 fn leading_span(text: &str) -> Option<Duration> {
     pieces(text).0.and_then(seconds)
 }
 
-/// Adds up numbers with units for as long as there are any: the seconds, and the text after them.
+/// Adds up the numbers with units at the beginning of a text. Returns their sum in seconds, and the
+/// text after them.
 fn pieces(text: &str) -> (Option<f64>, &str) {
     let mut whole = None;
     let mut rest = text;

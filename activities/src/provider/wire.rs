@@ -1,11 +1,12 @@
-//! The Images API's requests.
+//! Bodies of the Images API's requests.
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use super::{AnswerFormat, Call, Preset, ReferenceImage, Settings};
 
-/// Body of `POST /images/generations`, but for `image`: megabytes, shared with other calls.
+/// Body of `POST /images/generations` without its field `image`. The image has megabytes, which all
+/// calls of a batch share.
 #[derive(Debug, Serialize)]
 pub(super) struct Generation<'a> {
     model: &'a str,
@@ -39,9 +40,10 @@ impl<'a> Generation<'a> {
 }
 
 impl Generation<'_> {
-    /// Its length, and the JSON with the image in it as a data URL. Base64 needs no escapes, and the image isn't copied.
+    /// Returns the length of the body in bytes, and the body: JSON with the image as a data URL.
+    /// Base64 needs no escapes, and the image isn't copied.
     pub(super) fn body(&self, reference: &ReferenceImage) -> (usize, reqwest::Body) {
-        // An object of strings and a number always serializes, and ends with a brace.
+        // An object of strings and a number always serializes and ends with a brace.
         let mut head = serde_json::to_string(self).unwrap_or_default();
         head.pop();
         let ReferenceImage { content_type, encoded, .. } = reference;
@@ -53,7 +55,8 @@ impl Generation<'_> {
     }
 }
 
-/// OpenAI's own GPT models refuse `response_format`: they always answer in base64.
+/// Returns the request's `response_format`. OpenAI's GPT models refuse the field, because they
+/// always answer in base64.
 pub(super) fn response_format(preset: Preset, answer: AnswerFormat) -> Option<&'static str> {
     match (preset, answer) {
         (Preset::Openai, _) => None,
@@ -62,7 +65,8 @@ pub(super) fn response_format(preset: Preset, answer: AnswerFormat) -> Option<&'
     }
 }
 
-/// Media type by the first bytes; what we store is one of these.
+/// Returns the media type that the first bytes tell. The image comes from our store, so it is a
+/// PNG, WebP or JPEG.
 pub(super) fn content_type(bytes: &[u8]) -> &'static str {
     match bytes {
         [0x89, b'P', b'N', b'G', ..] => "image/png",

@@ -1,17 +1,17 @@
-//! The words that decide what a refusal means. They are settings, since providers differ and change
-//! them without notice.
+//! Decides by an error's words what kind of failure it means. The words are settings, because
+//! providers differ and change them without notice.
 
 use serde::Deserialize;
 
-/// Section `[provider.words]`: the defaults stand in the configuration's file of defaults.
+/// Section `[provider.words]` of the configuration. The file of defaults has the default words.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Words {
-    /// Compared with an error's codes, types, reasons and statuses, HTTP's among them: as a whole, in
-    /// upper or lower case.
+    /// Words that are compared as a whole, ignoring case, with the codes, types, reasons and
+    /// statuses of an error. The status that decides (`verdict.rs`) is one of them.
     pub codes: Kinds,
-    /// Looked for in an error's message, in upper or lower case. Asked where no code decides, or one
-    /// of `unavailable`.
+    /// Words that are looked for in an error's message, ignoring case. A message decides if no code
+    /// does, and outweighs a code of the kind `unavailable`.
     pub messages: Kinds,
 }
 
@@ -19,31 +19,31 @@ pub struct Words {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kinds {
-    /// The account is refused: key, credit, spending limit, model.
+    /// Words for a refused account: key, credit, spending limit or model.
     pub account_refused: Vec<String>,
-    /// Moderation rejected the prompt, or what came of it.
+    /// Words for moderation that rejected the prompt or its images.
     pub rejected: Vec<String>,
-    /// Too many calls.
+    /// Words for too many calls.
     pub throttled: Vec<String>,
-    /// The provider has more to do than it can: `provider.overloaded` says whether that is a limit's
-    /// word or an outage's.
+    /// Words for a provider with too much to do. `provider.overloaded` decides whether such a
+    /// failure counts as throttled or as unavailable.
     pub overloaded: Vec<String>,
-    /// The provider failed; nothing was billed. Decides only where the status is neither a 429 nor a
-    /// gateway's timeout.
+    /// Words for a provider that failed and billed nothing. A 429 and a gateway's timeout outweigh
+    /// these words.
     pub unavailable: Vec<String>,
 }
 
-/// What it means that a provider has more to do than it can.
+/// Kind of failure that a provider with too much to do counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overloaded {
-    /// We call it too much: the limit is cut.
+    /// We make too many calls, so the limit is cut.
     Throttled,
-    /// It fails, whoever calls.
+    /// The provider fails for every caller, so the limit stays.
     Unavailable,
 }
 
-/// The meaning of a word.
+/// Kind of failure that a word means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Rejected,
@@ -53,7 +53,7 @@ pub(super) enum Kind {
 }
 
 impl Words {
-    /// These words and those of `changes`. A word there that begins with `-` is taken away instead.
+    /// Adds the words of `changes`. A word that begins with `-` is removed instead.
     pub fn amended_by(mut self, changes: Words) -> Words {
         for (words, changes) in
             self.codes.lists_mut().into_iter().chain(self.messages.lists_mut()).zip(changes.into_lists())
@@ -69,7 +69,7 @@ impl Words {
         self
     }
 
-    /// These words, where overload is taken for that.
+    /// Moves the words for overload to the kind that overload means at this provider.
     pub(super) fn with_overloaded_as(mut self, overloaded: Overloaded) -> Words {
         for kinds in [&mut self.codes, &mut self.messages] {
             let words = std::mem::take(&mut kinds.overloaded);
@@ -81,7 +81,7 @@ impl Words {
         self
     }
 
-    /// Every list, with its key below `provider.words`.
+    /// Returns every list with its key below `provider.words`.
     pub fn lists(&self) -> [(&'static str, &[String]); 10] {
         let Words { codes, messages } = self;
         [
@@ -98,13 +98,13 @@ impl Words {
         ]
     }
 
-    /// The meaning of these codes, else of this message.
+    /// Returns the meaning of these codes, else of this message.
     pub(super) fn kind(&self, codes: &[String], message: &str) -> Option<Kind> {
         let coded = |word: &String| codes.iter().any(|code| code.eq_ignore_ascii_case(word));
         let message = message.to_lowercase();
         let said = |word: &String| message.contains(&word.to_lowercase());
         match self.codes.kind(coded) {
-            // Gateways call every failure of what is behind them so; its message says more.
+            // Gateways give every failure behind them such a code, and the message says more.
             by_code @ (None | Some(Kind::Unavailable)) => self.messages.kind(said).or(by_code),
             by_code => by_code,
         }
@@ -124,7 +124,7 @@ impl Kinds {
             (&self.account_refused, Kind::AccountRefused),
             (&self.rejected, Kind::Rejected),
             (&self.throttled, Kind::Throttled),
-            // `overloaded` is one of these by now.
+            // `with_overloaded_as` has moved the words of `overloaded` to one of these lists.
             (&self.unavailable, Kind::Unavailable),
         ];
         lists.into_iter().find(|(words, _)| words.iter().any(&is_said)).map(|(_, kind)| kind)

@@ -1,38 +1,38 @@
-//! Each decision of `reconcile`, from facts alone.
+//! Decisions of `reconcile`, each from facts alone.
 
 use std::time::Duration;
 
 use database::reconcile::{ImageRow, RunningRow, TaskRow};
 use workflows::failure::FailureKind;
-use workflows::keys::Part;
+use workflows::keys::ObjectKind;
 use workflows::plan;
 use workflows::reconcile::Finding;
 use workflows::types::{GenerateImagesOutput, MissingImage, MissingReason, PlanSpec, TaskFailure, TaskState};
 
-/// A task's workflow, as Temporal has it.
+/// State of a task's workflow in Temporal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Workflow {
     Open,
-    /// Closed so long ago.
+    /// Closed for this long, with this end.
     Closed(Duration, End),
-    /// Never started, or forgotten: its history has been removed.
+    /// Never started, or forgotten because its history has been removed.
     Unknown,
 }
 
-/// How a workflow closed.
+/// End of a closed workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
-    /// With a result: the task was completed, partial or cancelled.
+    /// Closed with a result, so the task was completed, partial or cancelled.
     Result(GenerateImagesOutput),
     Failed(TaskFailure),
-    /// By a cancel, before there was anything to record.
+    /// Cancelled before there was anything to record.
     Cancelled,
-    /// Terminated, or out of time.
+    /// Terminated or timed out, in Temporal's words.
     FromOutside(String),
 }
 
-/// A row says `running`. The task is left alone while its workflow is open, and while it may be
-/// started again.
+/// Judges a row that says `running`. An open workflow is no finding. A task that may still be
+/// started again is reported as `EndedTask`, and not repaired.
 pub(super) fn running_row(row: &RunningRow, workflow: &Workflow, min_age: Duration) -> Option<Finding> {
     match workflow {
         Workflow::Open => None,
@@ -43,7 +43,7 @@ pub(super) fn running_row(row: &RunningRow, workflow: &Workflow, min_age: Durati
     }
 }
 
-/// The words that say how a workflow ended.
+/// Returns words that say how a workflow ended.
 pub(super) fn end_in_words(workflow: &Workflow) -> String {
     match workflow {
         Workflow::Open => "its workflow is open".into(),
@@ -57,7 +57,7 @@ pub(super) fn end_in_words(workflow: &Workflow) -> String {
     }
 }
 
-/// How an abandoned task is recorded. Every image is missing.
+/// Returns the end that is recorded for an abandoned task. Every image is missing.
 pub(super) fn ending(row: &RunningRow, workflow: &Workflow) -> (GenerateImagesOutput, Option<TaskFailure>) {
     let message = end_in_words(workflow);
     let (state, reason, failure) = match workflow {
@@ -70,7 +70,7 @@ pub(super) fn ending(row: &RunningRow, workflow: &Workflow) -> (GenerateImagesOu
             (TaskState::Failed, MissingReason::Failed, Some(failure))
         }
     };
-    // Prompts are spread over images whatever the batches are.
+    // The size of the batches doesn't change which image has which prompt.
     let spec = PlanSpec { name: String::new(), images: row.images_planned, batch_size: 1 };
     let missing = plan::batches(&spec, row.prompts).into_iter().map(|batch| MissingImage {
         index: batch.first_index,
@@ -93,17 +93,17 @@ pub(super) fn ending(row: &RunningRow, workflow: &Workflow) -> (GenerateImagesOu
 pub(super) enum Owner {
     /// A task with a row.
     Row(TaskRow),
-    /// A task without a row, of this workflow.
+    /// A task without a row, which has this workflow.
     Workflow(Workflow),
 }
 
-/// An object that no image row names, written `age` ago. `trusted` says that bucket and database
-/// are known to belong together.
+/// Judges an object that no image row names, written `age` ago. `trusted` says that bucket and
+/// database are known to belong together.
 ///
 /// The age counts from the task's end as well, so that images of a task whose row was closed here
 /// stay for as long again.
 pub(super) fn object(
-    part: Part,
+    kind: ObjectKind,
     age: Duration,
     owner: &Owner,
     min_age: Duration,
@@ -111,23 +111,24 @@ pub(super) fn object(
 ) -> Option<Finding> {
     let finding = if trusted { Finding::StrayObject } else { Finding::UnknownObject };
     let stray = |since: Duration| (age.min(since) >= min_age).then_some(finding);
-    match (owner, part) {
-        (Owner::Row(_), Part::Reference) | (Owner::Row(TaskRow::Running), _) => None,
+    match (owner, kind) {
+        (Owner::Row(_), ObjectKind::Reference) | (Owner::Row(TaskRow::Running), _) => None,
         (Owner::Row(TaskRow::Ended(since)), _) => stray(*since),
         (Owner::Workflow(Workflow::Open), _) => None,
-        // A task gets its row back by its other objects; after that, staged bytes are stray.
-        (Owner::Workflow(Workflow::Closed(_, End::Result(_))), Part::Staged) => None,
+        // The task gets its row back by its other objects. After that, its staged bytes are stray.
+        (Owner::Workflow(Workflow::Closed(_, End::Result(_))), ObjectKind::Staged) => None,
         (Owner::Workflow(Workflow::Closed(_, End::Result(_))), _) => Some(Finding::LostTask),
         (Owner::Workflow(Workflow::Closed(since, _)), _) => stray(*since),
-        // Its row may have been lost for longer than Temporal keeps histories: this may be all that is left of it.
-        (Owner::Workflow(Workflow::Unknown), Part::Image) => {
+        // The row may have been lost for longer than Temporal keeps histories. The object may be
+        // all that is left of the task.
+        (Owner::Workflow(Workflow::Unknown), ObjectKind::Image) => {
             (age >= min_age).then_some(Finding::UnknownObject)
         }
         (Owner::Workflow(Workflow::Unknown), _) => stray(Duration::MAX),
     }
 }
 
-/// An image row and the size of its object, if it has one.
+/// Judges an image row by the size of its object, if it has one.
 pub(super) fn image(row: &ImageRow, size_bytes: Option<u64>) -> Option<(Finding, String)> {
     let key = &row.object_key;
     match size_bytes {

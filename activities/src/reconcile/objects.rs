@@ -1,4 +1,5 @@
-//! Objects, against images and tasks. Objects and image rows are merged in the order of their keys.
+//! Compares objects with images and tasks. Objects and image rows are merged in the order of their
+//! keys.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,11 +12,11 @@ use super::judge::{self, End, Owner, Workflow};
 use super::{Error, Run, workflow};
 use crate::storage::listing::Listed;
 
-/// All objects and image rows up to one key.
+/// Objects and image rows up to one key.
 struct Merged {
     objects: Vec<Listed>,
     images: BTreeMap<String, ImageRow>,
-    /// The key, where more follow.
+    /// Last key of both, if more keys follow.
     next: Option<String>,
 }
 
@@ -39,7 +40,7 @@ impl Run<'_> {
         for row in images.values() {
             // The listing may be older than the row, or not quite in order, so the object itself is
             // asked for.
-            let size = self.reach.storage.size(&row.object_key).await?;
+            let size = self.env.storage.size(&row.object_key).await?;
             if let Some((finding, example)) = judge::image(row, size) {
                 output.add(finding, example);
             }
@@ -48,18 +49,19 @@ impl Run<'_> {
         Ok(next)
     }
 
-    /// Both sequences up to the smaller of their pages' ends, so that no key of either is missed.
+    /// Reads both sequences up to the smaller of their pages' ends, so that no key of either is
+    /// missed.
     async fn merged(&self, prefix: &str, after: &str) -> Result<Merged, Error> {
-        let page = self.reach.storage.page(prefix, after, self.reach.page).await?;
+        let page = self.env.storage.page(prefix, after, self.env.page).await?;
         let mut objects = page.objects;
         let mut next = if page.more { objects.last().map(|object| object.key.clone()) } else { None };
         // Every image row has a key under `tasks/`.
         let mut images = if prefix == keys::OWN_PREFIXES[0] {
-            rows::images(&self.reach.database, after, next.as_deref(), self.reach.page).await?
+            rows::images(&self.env.database, after, next.as_deref(), self.env.page).await?
         } else {
             Vec::new()
         };
-        if images.len() as u64 == self.reach.page {
+        if images.len() as u64 == self.env.page {
             next = images.last().map(|row| row.object_key.clone());
         }
         if let Some(next) = &next {
@@ -79,7 +81,7 @@ impl Run<'_> {
         if let Some((finding, example)) = judge::image(row, Some(size_bytes)) {
             output.add(finding, example);
         } else if self.input.deep {
-            let sha256 = self.reach.storage.sha256(&row.object_key).await?;
+            let sha256 = self.env.storage.sha256(&row.object_key).await?;
             if sha256 != row.sha256 {
                 let example = format!("{}: sha256 {sha256}, its row says {}", row.object_key, row.sha256);
                 output.add(Finding::DifferentObject, example);
@@ -88,7 +90,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Objects that no image row names.
+    /// Judges the objects that no image row names, and deletes stray ones unless it is a dry run.
     async fn strays(
         &self,
         after: &str,
@@ -119,7 +121,7 @@ impl Run<'_> {
                 }
                 Some(Finding::StrayObject) => {
                     if !self.input.dry_run {
-                        self.reach.storage.delete(key).await?;
+                        self.env.storage.delete(key).await?;
                     }
                     output.add(Finding::StrayObject, key.to_owned());
                 }
@@ -135,7 +137,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Each object's task, by its row or, without one, its workflow.
+    /// Returns the owner of each object by task id. A task without a row is looked up in Temporal.
     async fn owners(&self, objects: &[Listed]) -> Result<HashMap<String, Owner>, Error> {
         let mut task_ids: Vec<String> = objects
             .iter()
@@ -143,12 +145,12 @@ impl Run<'_> {
             .collect();
         task_ids.sort_unstable();
         task_ids.dedup();
-        let recorded: HashMap<String, TaskRow> = rows::task_rows(&self.reach.database, &task_ids).await?;
+        let recorded: HashMap<String, TaskRow> = rows::task_rows(&self.env.database, &task_ids).await?;
         let mut owners = HashMap::new();
         for task_id in task_ids {
             let owner = match recorded.get(&task_id) {
                 Some(row) => Owner::Row(*row),
-                None => Owner::Workflow(workflow::of_task(&self.reach.client, &task_id).await?),
+                None => Owner::Workflow(workflow::of_task(&self.env.client, &task_id).await?),
             };
             owners.insert(task_id, owner);
         }
@@ -161,7 +163,7 @@ impl Run<'_> {
         let Owner::Workflow(workflow @ Workflow::Closed(_, End::Result(result))) = owner else {
             return Ok(None);
         };
-        if database::tasks::find(&self.reach.database, task_id).await?.is_some() {
+        if database::tasks::find(&self.env.database, task_id).await?.is_some() {
             return Ok(None);
         }
         if !self.input.dry_run {
@@ -171,18 +173,19 @@ impl Run<'_> {
     }
 
     async fn restore(&self, task_id: &str, result: &GenerateImagesOutput) -> Result<(), Error> {
-        let input = self.reach.client.task(task_id).input().await;
+        let input = self.env.client.task(task_id).input().await;
         let input = input.map_err(|error| Error::Temporal { task_id: task_id.to_owned(), error })?;
-        database::tasks::begin(&self.reach.database, &input, result.images_planned, None).await?;
-        database::tasks::finish(&self.reach.database, result, None).await?;
+        database::tasks::begin(&self.env.database, &input, result.images_planned, None).await?;
+        database::tasks::finish(&self.env.database, result, None).await?;
         Ok(())
     }
 
-    /// Do bucket and database belong together? At least one of a few image rows has its object.
-    /// Otherwise nothing is removed, because a wrong setting would empty somebody's bucket.
+    /// Returns whether bucket and database belong together, because at least one of a few image
+    /// rows has its object. Otherwise nothing is deleted, because a wrong setting would empty
+    /// somebody's bucket.
     async fn belong_together(&self) -> Result<bool, Error> {
-        for key in rows::some_object_keys(&self.reach.database).await? {
-            if self.reach.storage.size(&key).await?.is_some() {
+        for key in rows::some_object_keys(&self.env.database).await? {
+            if self.env.storage.size(&key).await?.is_some() {
                 return Ok(true);
             }
         }
@@ -190,7 +193,7 @@ impl Run<'_> {
     }
 }
 
-/// `tasks/<task>` of a key. The objects of a task follow each other.
+/// Returns the prefix and the task of a key. The objects of a task follow each other.
 fn folder(key: &str) -> Option<(&str, &str)> {
     let mut places = key.split('/');
     Some((places.next()?, places.next()?))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use database::reconcile::{RunningRow, TaskRow};
 use workflows::failure::FailureKind;
-use workflows::keys::Part;
+use workflows::keys::ObjectKind;
 use workflows::reconcile::Finding;
 use workflows::types::{GenerateImagesOutput, TaskFailure, TaskState};
 
@@ -71,7 +71,7 @@ fn an_abandoned_task_ends_with_every_image_missing_and_says_why() {
 #[test]
 fn an_object_is_removed_only_when_its_task_can_not_need_it() {
     use Finding::{LostTask, StrayObject, UnknownObject};
-    use Part::{Image, Reference, Staged};
+    use ObjectKind::{Image, Reference, Staged};
     let ended = |since| Owner::Row(TaskRow::Ended(since));
     let closed = |since, end| Owner::Workflow(Workflow::Closed(since, end));
     let running = Owner::Row(TaskRow::Running);

@@ -1,4 +1,4 @@
-//! A task's workflow, as Temporal has it.
+//! Looks up a task's workflow in Temporal.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,8 +7,8 @@ use client::Client;
 use super::Error;
 use super::judge::{End, Workflow};
 
-/// A closed workflow has its result immediately. A workflow that was started again in this moment
-/// has none yet.
+/// Time to wait for the result of a closed workflow. A closed workflow has its result immediately.
+/// A workflow that was started again in this moment has none yet.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn of_task(client: &Client, task_id: &str) -> Result<Workflow, Error> {
@@ -20,7 +20,7 @@ pub(super) async fn of_task(client: &Client, task_id: &str) -> Result<Workflow, 
         Err(client::Error::NotFound { .. }) => return Ok(Workflow::Unknown),
         Err(error) => return Err(failed(error)),
     };
-    // Zero where Temporal's clock is ahead of ours.
+    // Temporal's clock may be ahead of ours, and the difference is zero then.
     let since = SystemTime::now().duration_since(closed_at).unwrap_or_default();
     let Ok(result) = tokio::time::timeout(PATIENCE, task.result()).await else { return Ok(Workflow::Open) };
     let end = match result {

@@ -1,54 +1,56 @@
-//! What went wrong with the store, and whose trouble that is.
+//! Errors of the object store, and which side caused them.
 //!
-//! A status alone says nothing of the key: a missing bucket is a 404, too, and a server that isn't S3
-//! answers 404 to everything. Only S3's error codes tell.
+//! A 404 alone tells nothing about the key. A missing bucket is a 404 too, and a server that isn't
+//! S3 answers 404 to everything. S3's error codes tell the difference.
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-/// What went wrong with the store, by what the caller can do.
+/// Errors of the object store, by what the caller can do about them.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The bucket is there and has no such object: S3's `NoSuchKey`.
+    /// The bucket is there and has no such object. S3's code is `NoSuchKey`.
     #[error("there is no object `{}` in bucket `{bucket}`", excerpt(key))]
     NotFound {
-        /// The key.
+        /// Key of the object.
         key: String,
-        /// The bucket.
+        /// Name of the bucket.
         bucket: String,
     },
-    /// The store takes no such key, or keeps its object in an archive. Another try gives the same.
+    /// The store accepts no such key, or keeps its object in an archive. Another try gives the
+    /// same.
     #[error("the object store refuses the key `{}`: {why}", excerpt(key))]
     KeyRefused {
-        /// The key.
+        /// Key of the object.
         key: String,
-        /// The store's words.
+        /// Status, code and message of the store's answer.
         why: String,
     },
-    /// The object is larger than it may be.
+    /// The object is larger than the caller allows.
     #[error("object `{}` has {size_bytes} bytes: {limit_bytes} at most", excerpt(key))]
     TooLarge {
-        /// The key.
+        /// Key of the object.
         key: String,
-        /// Its size.
+        /// Size of the object in bytes, or of the part that was read.
         size_bytes: u64,
-        /// The limit.
+        /// Largest size that the caller allows, in bytes.
         limit_bytes: u64,
     },
-    /// Not reached, overloaded, misconfigured, or it refuses: worth another try, or the operator's eye.
+    /// The store is out of reach, overloaded, misconfigured, or refuses the request. Another try
+    /// may work, or an operator must look.
     #[error("the object store could not {action}: {why}")]
     Unavailable {
-        /// What was tried, and in which bucket.
+        /// Action that was tried, with key, bucket and endpoint.
         action: String,
-        /// What it said.
+        /// Answer of the store, or the reason why there is none.
         why: String,
     },
 }
 
-/// S3's code for an object that isn't there, in a bucket that is.
+/// S3's code for a missing object in an existing bucket.
 const NO_SUCH_KEY: &str = "NoSuchKey";
 
-/// Error codes of S3, R2, Ceph, MinIO and StorageGRID that speak of the object's key alone. The object behind
-/// `InvalidObjectState` is archived.
+/// Error codes of S3, R2, Ceph, MinIO and StorageGRID that are only about the object's key.
+/// `InvalidObjectState` means that the object is archived.
 const KEY_REFUSALS: [&str; 7] = [
     "InvalidURI",
     "KeyTooLongError",
@@ -59,17 +61,18 @@ const KEY_REFUSALS: [&str; 7] = [
     "InvalidObjectState",
 ];
 
-/// True where the bucket is there and the object isn't.
+/// Tells whether the bucket is there and the object isn't.
 pub(super) fn is_no_such_key<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     error.code() == Some(NO_SUCH_KEY)
 }
 
-/// True where the key itself is the trouble. A URI that is too long (414) holds nothing but the bucket and the key.
+/// Tells whether the store refuses the key itself. Status 414 does, because a URI that is too long
+/// holds only the bucket and the key.
 pub(super) fn refuses_key<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     status(error) == Some(414) || error.code().is_some_and(|code| KEY_REFUSALS.contains(&code))
 }
 
-/// At most 100 characters of a key, more than any of our own has: a user's may fill a message.
+/// Returns at most 100 characters of a key for a message. A key that a user sent may be longer.
 pub(super) fn excerpt(key: &str) -> String {
     match key.char_indices().nth(100) {
         Some((end, _)) => format!("{}…", &key[..end]),
@@ -77,12 +80,12 @@ pub(super) fn excerpt(key: &str) -> String {
     }
 }
 
-/// HTTP status of an answer, also where its body isn't S3's XML.
+/// Returns the HTTP status of an answer, even if its body isn't S3's XML.
 pub(super) fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
-/// The store's answer in words, or the reason why there is none.
+/// Describes the store's answer, or the reason why there is none.
 pub(super) fn answer<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> String {
     match (status(error), error.code()) {
         (Some(status), Some(code)) => {
@@ -93,7 +96,7 @@ pub(super) fn answer<E: ProvideErrorMetadata + std::error::Error + 'static>(erro
     }
 }
 
-/// The innermost cause: "connection refused" rather than "dispatch failure".
+/// Returns the innermost cause, such as "connection refused" instead of "dispatch failure".
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

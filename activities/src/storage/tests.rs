@@ -2,10 +2,10 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use workflows::failure::FailureKind;
+use workflows::failure::{FailureKind, Retry};
 
 use super::*;
-use crate::failure::{Failure, Retry};
+use crate::failure::Failure;
 
 /// A server that gives every request the same answer, and its address.
 async fn answering(status: u16, body: &str) -> String {

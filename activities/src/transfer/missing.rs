@@ -1,34 +1,28 @@
-//! Files that aren't where they should be, and when one of them is given up.
+//! Decides when a missing file is given up.
 //!
-//! CDNs and stores make an object visible seconds after they have handed out its URL. So a 404 counts only if it stays
-//! while Temporal repeats the attempt.
+//! CDNs and stores may show an object seconds after they have handed out its URL. So a 404 counts
+//! only if the file is still missing when Temporal has repeated the attempt.
 
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use temporalio_sdk::activities::ActivityInfo;
+use workflows::heartbeats::MissingFile;
 
-/// Answers without the file, and since when; kept in the heartbeat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Missing {
-    answers: u32,
-    /// The transfer's age at the first of them, in milliseconds.
-    since_ms: u64,
-}
-
-/// How long a file is asked for again before it is given up.
+/// Number of answers, and time, after which a missing file is given up. Both must be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Patience {
     answers: u32,
     time: Duration,
 }
 
-/// The URL of a generated image.
+/// Patience with the URL of a generated image.
 pub(super) const OF_URL: Patience = Patience { answers: 3, time: Duration::from_secs(30) };
-/// A staged object. Our put of it succeeded, so that a store without it is in trouble, which takes a while to mend.
+/// Patience with a staged object. Our PUT succeeded, so a store without the object is in trouble,
+/// which takes a while to mend.
 pub(super) const OF_STAGED: Patience = Patience { answers: 3, time: Duration::from_secs(600) };
 
-/// The transfer's age. The server's clock tells how old it was when this attempt started, and ours goes on from there.
+/// Age of the transfer. Temporal's clock tells the age at this attempt's start, and our clock goes
+/// on from there.
 pub(super) struct Age {
     at_start: Duration,
     started: Instant,
@@ -46,9 +40,9 @@ impl Age {
     }
 }
 
-/// Counts one more answer without the file. Gives words for it once it is to be given up.
-pub(super) fn count(missing: &mut Option<Missing>, age_ms: u64, patience: Patience) -> Option<String> {
-    let missing = missing.get_or_insert(Missing { answers: 0, since_ms: age_ms });
+/// Counts one more answer without the file. Returns a description once the file is to be given up.
+pub(super) fn count(missing: &mut Option<MissingFile>, age_ms: u64, patience: Patience) -> Option<String> {
+    let missing = missing.get_or_insert(MissingFile { answers: 0, since_ms: age_ms });
     missing.answers += 1;
     let stays = Duration::from_millis(age_ms.saturating_sub(missing.since_ms));
     (missing.answers >= patience.answers && stays >= patience.time)

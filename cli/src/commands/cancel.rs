@@ -1,4 +1,4 @@
-//! `darkroom cancel`: no new paid call; what is stored stays.
+//! `darkroom cancel` makes a task begin no new paid call. Stored images stay.
 
 use client::Client;
 use worker::Config;
@@ -7,12 +7,12 @@ use crate::exit::Exit;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The task's id.
+    /// Id of the task.
     task_id: String,
-    /// Why, for Temporal's history.
+    /// Reason that Temporal's history shows.
     #[arg(long, default_value = "by the command line")]
     reason: String,
-    /// Wait for its end and print its result as JSON.
+    /// Wait for the task's end, and print its result as JSON.
     #[arg(long)]
     wait: bool,
 }

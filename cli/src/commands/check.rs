@@ -1,4 +1,4 @@
-//! `darkroom check`: tests every connection and says what is wrong and what to do.
+//! `darkroom check` tests every connection, and says what is wrong and what to do.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,15 @@ use crate::exit::Exit;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to test; everything if not given.
+    /// Part to test. Default: all parts.
     #[arg(value_enum, value_name = "WHAT")]
     what: Vec<What>,
-    /// As JSON lines: {"what", "ok", "message", "elapsed_ms"}.
+    /// Print JSON lines {"what", "ok", "message", "elapsed_ms"}.
     #[arg(long)]
     json: bool,
 }
 
-/// How long a connection may take to be called one.
+/// Time after which the test of one part has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -118,12 +118,12 @@ async fn postgres(config: &Config) -> Result<String, String> {
     if !pending.is_empty() {
         return Err(format!("{} migrations are pending: run `darkroom migrate up`", pending.len()));
     }
+    migrations::functions::check(&database).await?;
     let key = config.provider.provider_key();
-    let limits = database::report::limits(&database).await.map_err(|error| error.to_string())?;
-    let of_key = limits.iter().find(|limits| limits["provider_key"] == key);
-    let (rate, images) =
-        (of_key.and_then(|limits| limits["images_per_minute"].as_u64()), config.images_a_call());
-    if let Some(rate) = rate.filter(|rate| *rate < images.into()) {
+    let limits = paid_calls::report::limits(&database).await.map_err(|error| error.to_string())?;
+    let of_key = limits.iter().find(|limits| limits.provider_key == key);
+    let (rate, images) = (of_key.and_then(|limits| limits.images_per_minute), config.images_a_call());
+    if let Some(rate) = rate.filter(|rate| *rate < images) {
         return Err(format!(
             "provider key `{key}` may have {rate} images a minute, and a call asks for {images}, so no call can begin: use `darkroom limits \
              set {key} --images-per-minute {images}` at least, or a smaller generate.batch_size"

@@ -1,9 +1,10 @@
-//! `darkroom ledger`: what was paid, for whom, and of what nobody knows.
+//! `darkroom ledger` shows what was paid for whom, and the calls of which nobody knows whether they
+//! were billed.
 
-use database::report::{self, By, Filter};
+use paid_calls::report::{self, By, Filter};
 use worker::Config;
 
-use super::look::{self, Format, View};
+use super::output::{self, Format, View};
 use crate::exit::Exit;
 
 #[derive(clap::Args)]
@@ -20,16 +21,16 @@ pub(crate) struct Args {
     /// Only calls with this provider key.
     #[arg(long, value_name = "NAME")]
     key: Option<String>,
-    /// By what calls are summed up.
+    /// Group by which calls are summed up.
     #[arg(long, value_enum, default_value = "day")]
     by: ByArg,
-    /// Each call that has not ended instead.
+    /// List each call that has not ended instead.
     #[arg(long, conflicts_with = "ambiguous")]
     open: bool,
-    /// Each call of which nobody knows whether it was billed, or that was paid for nothing, instead.
+    /// List each call that was, or may have been, paid for nothing instead.
     #[arg(long)]
     ambiguous: bool,
-    /// As comma-separated values.
+    /// Print comma-separated values instead of a table.
     #[arg(long)]
     csv: bool,
     #[command(flatten)]
@@ -69,7 +70,7 @@ const CALLS: [&str; 13] = [
     "possible_cost_usd",
     "begun_at",
     "runs_until",
-    "lost_at",
+    "written_off_at",
     "worker",
     "message",
 ];
@@ -88,9 +89,9 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
     let each = args.open || args.ambiguous;
     let look = async || {
         if !each {
-            return anyhow::Ok(report::ledger(&database, &filter, by).await?);
+            return anyhow::Ok(output::objects(&report::ledger(&database, &filter, by).await?));
         }
-        let mut calls = report::calls(&database, &filter, args.open).await?;
+        let mut calls = output::objects(&report::calls(&database, &filter, args.open).await?);
         for call in &mut calls {
             let images = call["images_billed"].as_u64().or(call["images_asked"].as_u64()).unwrap_or_default();
             call["possible_cost_usd"] = config.provider.price_usd(images as u32).into();
@@ -99,8 +100,8 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
     };
     let columns: &[&str] = if each { &CALLS } else { &SUMS };
     if args.csv {
-        print!("{}", look::csv(columns, &look().await?));
+        print!("{}", output::csv(columns, &look().await?));
         return Ok(Exit::Success);
     }
-    look::show(&args.format, async || Ok(View::table(columns, look().await?))).await
+    output::show(&args.format, async || Ok(View::table(columns, &look().await?))).await
 }

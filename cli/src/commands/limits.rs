@@ -1,10 +1,10 @@
-//! `darkroom limits`: what provider keys allow, shown and changed while workers run.
+//! `darkroom limits` shows the limits of provider keys, and changes them while workers run.
 
-use database::report;
-use serde_json::{Map, Value};
+use paid_calls::limits::Change;
+use paid_calls::report;
 use worker::Config;
 
-use super::look::{self, Format, View};
+use super::output::{self, Format, View};
 use crate::exit::Exit;
 
 #[derive(clap::Args)]
@@ -17,57 +17,58 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Change limits: only what is given. Workers obey within a second.
+    /// Change the limits that are given, and no others. Workers obey within a second.
     Set {
-        /// The provider key; default: that of the configuration.
+        /// Provider key. Default: that of the configuration.
         key: Option<String>,
-        /// Calls in flight at most, over all workers: a number, or `none`.
+        /// Most calls in flight over all workers, as a number or `none`.
         #[arg(long, value_parser = limit)]
-        ceiling: Option<Value>,
-        /// The limit is never cut below this.
+        ceiling: Option<Limit>,
+        /// Lowest limit that adaptation sets.
         #[arg(long)]
         floor: Option<u32>,
-        /// Calls begun in any minute at most: a number, or `none`.
+        /// Most calls that may begin in any minute, as a number or `none`.
         #[arg(long, value_parser = limit)]
-        calls_per_minute: Option<Value>,
-        /// Images asked for in any minute at most: a number, or `none`.
+        calls_per_minute: Option<Limit>,
+        /// Most images that may be asked for in any minute, as a number or `none`.
         #[arg(long, value_parser = limit)]
-        images_per_minute: Option<Value>,
-        /// How long a call whose worker died, or whose connection broke, uses capacity from its begin: seconds, or `learnt` for twice the
-        /// longest of the last 100 calls. 0 where the provider stops when its client hangs up.
-        #[arg(long, value_parser = orphan_ms)]
-        orphan_s: Option<Value>,
+        images_per_minute: Option<Limit>,
+        /// Seconds for which an orphan uses capacity, from its begin. An orphan is a call whose
+        /// worker died or whose connection broke. `learnt` means twice as long as the longest of
+        /// the last 100 calls took, 15 s at least. Use 0 if the provider stops a call when its
+        /// client hangs up.
+        #[arg(long, value_parser = orphan_s)]
+        orphan_s: Option<Limit>,
     },
-    /// Begin no call any more; those that run finish.
+    /// Begin no new calls. Running calls finish.
     Pause {
-        /// The provider key; default: that of the configuration.
+        /// Provider key. Default: that of the configuration.
         key: Option<String>,
     },
-    /// Begin calls again.
+    /// Begin calls of the key again.
     Resume {
-        /// The provider key; default: that of the configuration.
+        /// Provider key. Default: that of the configuration.
         key: Option<String>,
     },
 }
 
-fn limit(text: &str) -> Result<Value, String> {
-    match text {
-        "none" => Ok(Value::Null),
-        number => match number.parse::<u32>() {
-            Ok(number) if number <= 1_000_000 => Ok(number.into()),
-            Ok(_) | Err(_) => Err("use a number from 0 to 1000000, or none".into()),
-        },
-    }
+/// A limit that can also be `none`, or a time that can also be `learnt`.
+#[derive(Debug, Clone, Copy)]
+struct Limit(Option<u32>);
+
+fn limit(text: &str) -> Result<Limit, String> {
+    number(text, "none", 1_000_000).ok_or_else(|| "use a number from 0 to 1000000, or none".into())
 }
 
-fn orphan_ms(text: &str) -> Result<Value, String> {
-    match text {
-        "learnt" => Ok(Value::Null),
-        number => match number.parse::<u32>() {
-            Ok(seconds) if seconds <= 3_600 => Ok((seconds * 1_000).into()),
-            Ok(_) | Err(_) => Err("use seconds from 0 to 3600, or learnt".into()),
-        },
+fn orphan_s(text: &str) -> Result<Limit, String> {
+    number(text, "learnt", 3_600).ok_or_else(|| "use seconds from 0 to 3600, or learnt".into())
+}
+
+fn number(text: &str, none: &str, most: u32) -> Option<Limit> {
+    if text == none {
+        return Some(Limit(None));
     }
+    text.parse().ok().filter(|number| *number <= most).map(|number| Limit(Some(number)))
 }
 
 pub(super) const COLUMNS: [&str; 14] = [
@@ -90,38 +91,31 @@ pub(super) const COLUMNS: [&str; 14] = [
 pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
     config.validate_database()?;
     let database = database::connect(&config.database, 1).await?;
-    let mut change = Map::new();
-    let key = match args.action {
-        None => None,
-        Some(Action::Pause { key }) => {
-            change.insert("paused".into(), true.into());
-            Some(key)
-        }
-        Some(Action::Resume { key }) => {
-            change.insert("paused".into(), false.into());
-            Some(key)
-        }
+    let (key, change) = match args.action {
+        None => (None, Change::default()),
+        Some(Action::Pause { key }) => (Some(key), Change::paused(true)),
+        Some(Action::Resume { key }) => (Some(key), Change::paused(false)),
         Some(Action::Set { key, ceiling, floor, calls_per_minute, images_per_minute, orphan_s }) => {
-            let given = [
-                ("ceiling", ceiling),
-                ("floor", floor.map(Value::from)),
-                ("calls_per_minute", calls_per_minute),
-                ("images_per_minute", images_per_minute),
-                ("orphan_ms", orphan_s),
-            ];
-            change.extend(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-            if change.is_empty() {
+            let change = Change {
+                ceiling: ceiling.map(|limit| limit.0),
+                floor,
+                calls_per_minute: calls_per_minute.map(|limit| limit.0),
+                images_per_minute: images_per_minute.map(|limit| limit.0),
+                orphan_ms: orphan_s.map(|limit| limit.0.map(|seconds| seconds * 1_000)),
+                paused: None,
+            };
+            if change == Change::default() {
                 eprintln!(
                     "error: nothing to set: give --ceiling, --floor, --calls-per-minute, --images-per-minute or --orphan-s"
                 );
                 return Ok(Exit::BadInput);
             }
-            Some(key)
+            (Some(key), change)
         }
     };
     if let Some(key) = key {
         let batch = config.images_a_call();
-        if change.get("images_per_minute").and_then(Value::as_u64).is_some_and(|rate| rate < batch.into()) {
+        if change.images_per_minute.flatten().is_some_and(|rate| rate < batch) {
             eprintln!(
                 "error: --images-per-minute is less than a call asks for, {batch} images, so no call could begin: use at least {batch}, \
                  none, or `darkroom limits pause`"
@@ -131,12 +125,12 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
         let configured = config.provider.provider_key();
         let key = key.as_deref().unwrap_or(configured);
         let known = report::limits(&database).await?;
-        if key != configured && known.iter().all(|known| known["provider_key"] != key) {
-            let names: Vec<&str> = known.iter().filter_map(|known| known["provider_key"].as_str()).collect();
+        if key != configured && known.iter().all(|known| known.provider_key != key) {
+            let names: Vec<&str> = known.iter().map(|known| known.provider_key.as_str()).collect();
             eprintln!("error: there is no provider key `{key}`; there are: {}", names.join(", "));
             return Ok(Exit::BadInput);
         }
-        database::limits::set(&database, key, &Value::Object(change)).await?;
+        paid_calls::limits::set(&database, key, &change).await?;
     }
-    look::show(&args.format, async || Ok(View::table(&COLUMNS, report::limits(&database).await?))).await
+    output::show(&args.format, async || Ok(View::table(&COLUMNS, &report::limits(&database).await?))).await
 }

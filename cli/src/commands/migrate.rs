@@ -1,4 +1,4 @@
-//! `darkroom migrate`: the database's schema.
+//! `darkroom migrate` changes the database's schema, or lists pending migrations.
 
 use worker::Config;
 
@@ -12,11 +12,11 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Direction {
-    /// Apply all pending migrations; safe to repeat, and from several machines at once.
+    /// Apply all pending migrations. Safe to repeat, also from several machines concurrently.
     Up,
-    /// Revert the last migrations. Loses what they hold.
+    /// Revert the last migrations. The data that they hold is lost.
     Down {
-        /// How many.
+        /// Number of migrations to revert.
         #[arg(long, default_value_t = 1)]
         steps: u32,
     },
@@ -26,7 +26,7 @@ enum Direction {
 
 pub(crate) async fn run(mut config: Config, args: Args) -> anyhow::Result<Exit> {
     config.validate_database()?;
-    // A migration, and waiting for somebody else's, takes as long as it takes.
+    // A migration may take long, and so may waiting for one that another process runs.
     config.database.statement_timeout_ms = 0;
     let database = database::connect(&config.database, 2).await?;
     match args.direction {

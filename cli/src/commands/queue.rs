@@ -1,25 +1,25 @@
-//! `darkroom queue`: what waits for a paid call; for a task: its place, why it waits, and when it is done.
+//! `darkroom queue` shows the paid calls that wait. For a task it shows its place, why it waits and
+//! when it is done.
 
-mod order;
 mod task;
 
 use std::collections::HashMap;
 
 use database::DatabaseConnection;
-use database::report::{self, RunningTask};
+use paid_calls::queue::order::Waiting;
+use paid_calls::report::{self, RunningTask};
 use serde_json::{Value, json};
 use worker::Config;
 use workflows::plan;
 use workflows::types::PlanSpec;
 
-use super::look::{self, Format, View};
+use super::output::{self, Format, View};
 use super::{limits, workers};
 use crate::exit::Exit;
-use order::Waiting;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A task's id: its place, why it waits, and when it is done, as an estimate.
+    /// Id of a task, to show its place, why it waits and an estimate of when it is done.
     task_id: Option<String>,
     #[command(flatten)]
     format: Format,
@@ -42,13 +42,13 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
             None => of_all(&config, &database, temporal.as_ref(), &queue).await,
         }
     };
-    look::show(&args.format, look).await
+    output::show(&args.format, look).await
 }
 
-/// What waits for calls of the configured key.
+/// Tasks that run, and their paid calls that wait.
 struct Queue {
     tasks: Vec<RunningTask>,
-    /// Of each task, in the same order.
+    /// Waiting calls of each task, in the same order.
     calls: Vec<Waiting>,
 }
 
@@ -132,11 +132,11 @@ async fn of_all(
         queue.tasks.len(),
         sum("in_flight"),
         sum("waiting"),
-        look::table(&WAITING, &groups),
+        output::table(&WAITING, &groups),
         workflows::task_queue::generate(&config.provider.route),
-        look::table(&BACKLOG, &backlog),
-        look::table(&limits::COLUMNS, &keys),
-        look::table(&workers::COLUMNS, &workers),
+        output::table(&BACKLOG, &backlog),
+        output::table(&limits::COLUMNS, &output::objects(&keys)),
+        output::table(&workers::COLUMNS, &output::objects(&workers)),
     );
     Ok(View { json: json!({"waiting": groups, "temporal": backlog, "keys": keys, "workers": workers}), text })
 }

@@ -1,5 +1,5 @@
-//! `darkroom reconcile`: rows, objects, calls and workflows, compared now, in this process, or on a
-//! schedule, by a worker.
+//! `darkroom reconcile` compares rows, objects, calls and workflows, now in this process or on a
+//! schedule by a worker.
 
 use std::time::Duration;
 
@@ -16,24 +16,24 @@ use crate::exit::Exit;
   darkroom reconcile --dry-run        what there is, and what would be repaired
   darkroom reconcile --every 1d       a worker does it once a day; its report is the result of a workflow `reconcile-…`")]
 pub(crate) struct Args {
-    /// Change nothing; report what would be repaired.
+    /// Change nothing, and report what would be repaired.
     #[arg(long)]
     dry_run: bool,
-    /// Leave alone objects, ended workflows and calls that are younger: a number and s, m, h or d.
-    /// Default: 25h.
+    /// Minimum age, as a number and s, m, h or d. Younger objects, ended workflows and calls are
+    /// left alone. Default: 25h.
     #[arg(long, value_name = "AGE", value_parser = duration)]
     min_age: Option<Duration>,
     /// Read every object, too, and compare its hash with its row's.
     #[arg(long)]
     deep: bool,
-    /// Instead of now: have Temporal start it this often, 10s at least. Replaces an earlier
+    /// Have Temporal start it at this interval instead of now, 10s at least. Replaces an earlier
     /// schedule.
     #[arg(long, value_name = "INTERVAL", value_parser = interval)]
     every: Option<Duration>,
-    /// Instead of now: end the schedule.
+    /// End the schedule, and compare nothing now.
     #[arg(long, conflicts_with_all = ["every", "dry_run", "min_age", "deep"])]
     unschedule: bool,
-    /// Machine-readable output.
+    /// Print machine-readable output as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -72,7 +72,7 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// The report, for people.
+/// Returns the report as text for people.
 fn text(output: &ReconcileOutput) -> String {
     let looked_at = output.looked_at;
     let mut text = format!(

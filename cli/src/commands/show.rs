@@ -1,17 +1,17 @@
-//! `darkroom show`: a task as the database has it.
+//! `darkroom show` prints a task as the database has it.
 
 use workflows::types::TaskState;
 
 use worker::Config;
 
-use super::story;
+use super::render;
 use crate::exit::Exit;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The task's id.
+    /// Id of the task.
     task_id: String,
-    /// As JSON: input, output, failure.
+    /// Print input, output and failure as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -42,7 +42,7 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
         }
     );
     if task.output.state != TaskState::Running {
-        story::print_output(&task.output);
+        render::print_output(&task.output);
     }
     if let Some(failure) = task.failure {
         println!("{}: {}", failure.kind.as_str(), failure.message);

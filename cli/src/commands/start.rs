@@ -1,4 +1,4 @@
-//! `darkroom start`: one task from flags, or many from JSON lines on stdin.
+//! `darkroom start` starts one task from flags, or many from JSON lines on stdin.
 
 mod lines;
 
@@ -29,22 +29,22 @@ task that was there already, or \"error\". \"started\" is false where the line w
   3  every line was refused
   7  some lines were started, others refused")]
 pub(crate) struct Args {
-    /// The task's id: starting it again finds the same task.
+    /// Id of the task. Starting it again finds the same task.
     #[arg(long = "task", value_name = "ID", required_unless_present = "stdin")]
     task_id: Option<String>,
-    /// Whose task it is.
+    /// Id of the task's user.
     #[arg(long = "user", value_name = "ID", required_unless_present = "stdin")]
     user_id: Option<String>,
     /// Name of a configured plan.
     #[arg(long, required_unless_present = "stdin")]
     plan: Option<String>,
-    /// What the images show; several are spread over the images.
+    /// Description of the images. Several prompts are spread over the images.
     #[arg(long = "prompt", value_name = "TEXT", required_unless_present = "stdin")]
     prompts: Vec<String>,
-    /// The photo: an http(s) URL, or an object's key in the bucket.
+    /// The photo, as an http(s) URL or as an object's key in the bucket.
     #[arg(long, value_name = "URL|KEY", required_unless_present_any = ["stdin", "photo_file"])]
     photo: Option<String>,
-    /// The photo as a file: put into the bucket as uploads/<hash> first.
+    /// The photo as a file, which is put into the bucket as uploads/<hash> first.
     #[arg(long, value_name = "FILE", conflicts_with = "photo")]
     photo_file: Option<PathBuf>,
     /// Follow the task to its end.
@@ -53,7 +53,7 @@ pub(crate) struct Args {
     /// Read inputs as JSON lines from stdin.
     #[arg(long)]
     stdin: bool,
-    /// Machine-readable output.
+    /// Print machine-readable output as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -97,7 +97,7 @@ pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Refuses what no worker with this configuration would take, before anything is started.
+/// Refuses input that no worker with this configuration would take, before anything is started.
 fn check(config: &Config, input: &GenerateImagesInput) -> Result<(), client::Error> {
     let batch_size = config.images_a_call();
     let checked = input.validate().and_then(|()| plans::resolve(&config.plans, batch_size, input));
@@ -106,7 +106,7 @@ fn check(config: &Config, input: &GenerateImagesInput) -> Result<(), client::Err
 
 /// A local file on its way into the bucket, so that workers on other machines can read it.
 struct Upload {
-    /// Derived from the bytes: another photo is other input.
+    /// Object key that is derived from the bytes, so that another photo is other input.
     key: String,
     bytes: Vec<u8>,
 }

@@ -1,4 +1,4 @@
-//! `darkroom watch`: follows a task until it has ended.
+//! `darkroom watch` follows a task until it has ended.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use client::{Client, Task};
 use futures::StreamExt;
 use worker::Config;
 
-use super::story;
+use super::render;
 use crate::exit::Exit;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The task's id.
+    /// Id of the task.
     task_id: String,
-    /// Progress and result as JSON lines.
+    /// Print progress and result as JSON lines.
     #[arg(long)]
     json: bool,
 }
@@ -31,7 +31,7 @@ pub(crate) async fn follow(task: &Task, json: bool) -> anyhow::Result<Exit> {
     while let Some(look) = looks.next().await {
         match look {
             Ok(progress) if json => println!("{}", serde_json::to_string(&progress)?),
-            Ok(progress) => eprintln!("{}", story::line(&progress)),
+            Ok(progress) => eprintln!("{}", render::line(&progress)),
             Err(error @ client::Error::NotFound { .. }) => return Err(error.into()),
             Err(error) => eprintln!("no progress just now: {error}"),
         }
@@ -40,7 +40,7 @@ pub(crate) async fn follow(task: &Task, json: bool) -> anyhow::Result<Exit> {
     if json {
         println!("{}", serde_json::to_string(&output)?);
     } else {
-        story::print_output(&output);
+        render::print_output(&output);
     }
-    Ok(story::exit(output.state))
+    Ok(render::exit(output.state))
 }

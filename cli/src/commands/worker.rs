@@ -1,4 +1,4 @@
-//! `darkroom worker`: takes tasks from Temporal until it is told to stop.
+//! `darkroom worker` takes tasks from Temporal until it is told to stop.
 
 use std::time::Duration;
 
@@ -10,22 +10,23 @@ use crate::logging;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What this process does; may be given several times. Default: worker.roles of the configuration.
+    /// Role of this process. May be given several times. Default: worker.roles of the
+    /// configuration.
     #[arg(long = "role", value_enum, value_name = "ROLE")]
     roles: Vec<RoleArg>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum RoleArg {
-    /// Workflows, and the steps that talk to the database.
+    /// Workflows, and the activities prepare, insert and reconcile.
     Tasks,
-    /// Provider calls.
+    /// Activities that make paid calls.
     Generate,
-    /// Downloads and uploads.
+    /// Downloads and uploads of images.
     Transfer,
 }
 
-/// Beyond the grace time: what it takes to tell Temporal.
+/// Time beyond the grace time that the last reports to Temporal may take.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(mut config: Config, args: Args) -> anyhow::Result<Exit> {
@@ -46,20 +47,20 @@ pub(crate) async fn run(mut config: Config, args: Args) -> anyhow::Result<Exit> 
     }
     tracing::info!(
         grace_s = grace.as_secs(),
-        "stopping: running calls finish; a second signal stops at once"
+        "stopping: running calls finish; a second signal stops immediately"
     );
     stop();
     tokio::select! {
         result = &mut run => result.map(|()| Exit::Success),
         () = tokio::time::sleep(grace + LAST_WORDS) => {
-            tracing::warn!("grace time is over: what still ran is tried again elsewhere");
+            tracing::warn!("grace time is over; activities that still ran are tried again elsewhere");
             Ok(Exit::Success)
         }
         () = signals.next() => Ok(Exit::Interrupted),
     }
 }
 
-/// SIGTERM and Ctrl-C.
+/// Listeners for SIGTERM and Ctrl-C.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

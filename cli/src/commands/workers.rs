@@ -1,8 +1,8 @@
-//! `darkroom workers`: who makes paid calls, and how many each may.
+//! `darkroom workers` shows which workers make paid calls, and how many each may make.
 
 use worker::Config;
 
-use super::look::{self, Format, View};
+use super::output::{self, Format, View};
 use crate::exit::Exit;
 
 #[derive(clap::Args)]
@@ -12,11 +12,13 @@ pub(crate) struct Args {
 }
 
 pub(super) const COLUMNS: [&str; 9] =
-    ["worker", "host", "pid", "provider_key", "in_flight", "granted", "wanted", "seen_ms_ago", "state"];
+    ["worker", "host", "pid", "provider_key", "in_flight", "granted", "demand", "seen_ms_ago", "state"];
 
 pub(crate) async fn run(config: Config, args: Args) -> anyhow::Result<Exit> {
     config.validate_database()?;
     let database = database::connect(&config.database, 1).await?;
-    look::show(&args.format, async || Ok(View::table(&COLUMNS, database::report::workers(&database).await?)))
-        .await
+    output::show(&args.format, async || {
+        Ok(View::table(&COLUMNS, &paid_calls::report::workers(&database).await?))
+    })
+    .await
 }

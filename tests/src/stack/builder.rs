@@ -9,9 +9,9 @@ use worker::Config;
 
 use super::running::RunningWorker;
 use super::{PORTRAIT_KEY, Stack};
-use crate::between::Between;
 use crate::given::portrait;
 use crate::shared::Servers;
+use crate::temporal_proxy::TemporalProxy;
 
 /// What a stack is to be like.
 pub struct Builder {
@@ -19,7 +19,7 @@ pub struct Builder {
     store: StoreKind,
     workers: bool,
     own_servers: bool,
-    between: bool,
+    temporal_proxy: bool,
     proxied: bool,
     configure: Box<dyn FnOnce(&mut Config)>,
 }
@@ -39,7 +39,7 @@ impl Builder {
             store: StoreKind::InProcess,
             workers: true,
             own_servers: false,
-            between: false,
+            temporal_proxy: false,
             proxied: false,
             configure: Box::new(|_| {}),
         }
@@ -70,9 +70,9 @@ impl Builder {
         self
     }
 
-    /// The worker reaches Temporal through [`Between`].
-    pub fn between(mut self) -> Self {
-        self.between = true;
+    /// The worker reaches Temporal through [`TemporalProxy`].
+    pub fn temporal_proxy(mut self) -> Self {
+        self.temporal_proxy = true;
         self
     }
 
@@ -140,10 +140,10 @@ impl Builder {
         storage.put(PORTRAIT_KEY, "image/jpeg", portrait().into()).await.unwrap();
         let links = if self.proxied { Some(Links::start(&environment).await.unwrap()) } else { None };
         let mut environment = links.as_ref().map_or(environment.clone(), |links| links.through(&environment));
-        let mut between = None;
-        if self.between {
+        let mut temporal_proxy = None;
+        if self.temporal_proxy {
             let temporal = environment.iter_mut().find(|(name, _)| name == "TEMPORAL_ADDRESS").unwrap();
-            temporal.1 = between.insert(Between::start(&temporal.1).await).address();
+            temporal.1 = temporal_proxy.insert(TemporalProxy::start(&temporal.1).await).address();
         }
         let mut config = Config::read(None, environment.clone()).unwrap();
         (self.configure)(&mut config);
@@ -157,7 +157,7 @@ impl Builder {
             storage,
             config,
             environment,
-            between,
+            temporal_proxy,
             links,
             servers: own,
             folder,

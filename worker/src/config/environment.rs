@@ -1,11 +1,12 @@
-//! The environment's overlay: `DARKROOM_<SECTION>__<KEY>`, and the names other programs use for the same.
+//! Overlay of the environment, by `DARKROOM_<SECTION>__<KEY>` and by the names that other programs
+//! use for the same.
 
 use figment::Figment;
 use figment::value::{Dict, Tag, Value};
 
 use super::Error;
 
-/// Names other programs use, in ascending order of precedence, and their keys.
+/// Names that other programs use, in ascending order of precedence, and their keys.
 const USUAL: [(&str, &str); 17] = [
     ("DATABASE_URL", "database.url"),
     ("TEMPORAL_ADDRESS", "temporal.address"),
@@ -35,9 +36,10 @@ struct Variable {
 }
 
 impl Environment {
-    /// Takes each setting in the type its key has in `under`: a key made of digits stays text.
+    /// Takes each setting in the type that its key has in `under`. So a text of digits stays text.
     ///
-    /// A `DARKROOM_…` without `__` names no key of a section, and is somebody else's: the scripts', or an orchestrator's.
+    /// A `DARKROOM_…` without `__` names no key of a section. Such a variable belongs to the
+    /// scripts or to an orchestrator. A variable that was meant as a setting is an error.
     pub(super) fn new(
         under: &Figment,
         variables: impl IntoIterator<Item = (String, String)>,
@@ -71,13 +73,14 @@ impl Environment {
     }
 }
 
-/// Every key of the configuration, such as `plans.pro.images`.
+/// Returns every key of the configuration, such as `plans.pro.images`.
 fn keys(configuration: &Figment) -> Vec<String> {
     let all: Dict = configuration.extract().unwrap_or_default();
     super::leaves(&all).into_iter().map(|(key, _)| key).collect()
 }
 
-/// A variable that was meant as a setting. Ignoring it would silently leave the default in force.
+/// Returns the error of a variable that was meant as a setting. Ignoring the variable would
+/// silently leave the default in force.
 fn misspelt(name: &str, key: &str) -> Error {
     let meant = key.to_uppercase().replace('.', "__");
     Error(format!(
@@ -85,7 +88,7 @@ fn misspelt(name: &str, key: &str) -> Error {
     ))
 }
 
-/// `text` as a value of the type that `default` has.
+/// Converts `text` into a value of the type that `default` has.
 fn typed(default: Option<Value>, text: &str) -> Result<Value, &'static str> {
     let trimmed = text.trim();
     Ok(match default {
@@ -103,7 +106,8 @@ fn typed(default: Option<Value>, text: &str) -> Result<Value, &'static str> {
             let entries = trimmed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
             Value::from(entries.map(Value::from).collect::<Vec<Value>>())
         }
-        // Not among the defaults: an option of the provider's, or a key that will be refused by name.
+        // The key is not among the defaults. Either the provider has such an option, or the key
+        // will be refused by name.
         Some(Value::Char(..) | Value::Empty(..) | Value::Dict(..)) | None => {
             trimmed.parse::<i64>().map(Value::from).unwrap_or_else(|_| Value::from(text))
         }

@@ -1,9 +1,7 @@
-//! Pure: how a task ends, from what its batches gave.
-
-use temporalio_common::error::{ActivityExecutionError, ApplicationFailure, IncomingError};
+//! Decides how a task ends from the results of its batches, as pure code.
 
 use super::Task;
-use super::make::{Made, Stopped};
+use super::job::{JobResult, StopReason};
 use crate::failure::FailureKind;
 use crate::plan::Batch;
 use crate::types::{
@@ -11,17 +9,20 @@ use crate::types::{
     TaskState,
 };
 
-/// How a task ends.
+/// End of a task that is to be recorded.
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) output: GenerateImagesOutput,
-    /// Why, where the state is `failed`.
+    /// The failure, if the state is `failed`.
     pub(super) failure: Option<TaskFailure>,
 }
 
 impl Ending {
-    /// Cancelled while `prepare` was at it: nothing was planned, nothing is missing. Its row says so, lest an attempt at `prepare`
-    /// that was paused give it one that says it runs.
+    /// Returns the end of a task that was cancelled during `prepare`. Nothing was planned, and
+    /// nothing is missing.
+    ///
+    /// The end goes on record. Otherwise a paused attempt at `prepare` could later give the task a
+    /// row that says `running`.
     pub(super) fn before_it_began(request: &GenerateImagesInput) -> Self {
         let output = GenerateImagesOutput {
             task_id: request.task_id.clone(),
@@ -34,19 +35,21 @@ impl Ending {
     }
 }
 
-/// The ending from what each batch gave.
+/// Decides the end of a task from the result of each batch. The first state that fits holds:
 ///
-/// All there: `completed`, even where a cancel came in the last moment. Cancelled before: `cancelled`. Nothing there, and
-/// some batch failed: `failed`. Else `partial`: what is missing was rejected, or there is something to keep.
+/// - `completed`: every image is stored, even if a cancel came in the last moment.
+/// - `cancelled`: images are missing, and the task was cancelled.
+/// - `failed`: no image is stored, and some are missing for another reason than a rejection.
+/// - `partial`: some images are stored, or all were rejected.
 pub(super) fn ending<'a>(
     task: &Task,
-    made: impl Iterator<Item = (&'a Batch, Made)>,
+    made: impl Iterator<Item = (&'a Batch, JobResult)>,
     cancelled: bool,
 ) -> Ending {
     let mut images = Vec::new();
     let mut missing = Vec::new();
     let mut failure = None;
-    for (batch, Made { stored, stopped }) in made {
+    for (batch, JobResult { stored, stopped }) in made {
         let mut positions: Vec<u32> = (0..batch.images).collect();
         for (position, object) in stored {
             let index = batch.first_index + position as u32;
@@ -71,8 +74,8 @@ pub(super) fn ending<'a>(
     conclude(task, state, images, missing, failure)
 }
 
-/// The ending where no batch could begin.
-pub(super) fn nothing(task: &Task, batches: &[Batch], why: Stopped, cancelled: bool) -> Ending {
+/// Returns the end of a task whose batches could not begin.
+pub(super) fn nothing(task: &Task, batches: &[Batch], why: StopReason, cancelled: bool) -> Ending {
     let missing = batches
         .iter()
         .flat_map(|batch| (0..batch.images).map(|position| missed(batch, position, &why)))
@@ -98,33 +101,11 @@ fn conclude(
     Ending { output, failure }
 }
 
-fn missed(batch: &Batch, position: u32, why: &Stopped) -> MissingImage {
+fn missed(batch: &Batch, position: u32, why: &StopReason) -> MissingImage {
     MissingImage {
         index: batch.first_index + position,
         prompt_index: batch.prompt_index,
         reason: why.reason,
         message: why.message.clone(),
-    }
-}
-
-/// The kind and words of an activity's failure.
-pub(super) fn failure(error: &ActivityExecutionError) -> TaskFailure {
-    let application = |failure: &ApplicationFailure, context: String| TaskFailure {
-        kind: failure.type_name().and_then(FailureKind::parse).unwrap_or(FailureKind::Internal),
-        message: format!("{context}{}", failure.source_error()),
-    };
-    match error.cause() {
-        Some(IncomingError::Application(failure)) => application(failure, String::new()),
-        Some(IncomingError::Timeout(timeout)) => {
-            let ran_out = format!("out of time ({:?})", timeout.timeout_type());
-            match timeout.cause() {
-                Some(IncomingError::Application(failure)) => {
-                    application(failure, format!("{ran_out}; last: "))
-                }
-                _ => TaskFailure { kind: FailureKind::Internal, message: ran_out },
-            }
-        }
-        Some(other) => TaskFailure { kind: FailureKind::Internal, message: other.to_string() },
-        None => TaskFailure { kind: FailureKind::Internal, message: error.to_string() },
     }
 }

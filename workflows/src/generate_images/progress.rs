@@ -1,11 +1,11 @@
-//! Pure: what the query `progress` answers, and its short form for people.
+//! Keeps the answer of the query `progress`, and its short form for people, as pure code.
 
 use crate::plan::Batch;
 use crate::types::{
     GenerateImagesOutput, ImageProgress, ImageState, MissingReason, PlanSpec, Progress, Stage, StoredObject,
 };
 
-/// Nothing is known yet.
+/// Returns the progress of a task that has just begun.
 pub(super) fn begin() -> Progress {
     Progress {
         stage: Stage::Prepare,
@@ -20,7 +20,7 @@ pub(super) fn begin() -> Progress {
     }
 }
 
-/// The plan is known.
+/// Notes the plan's images and batches.
 pub(super) fn plan(progress: &mut Progress, plan: &PlanSpec, batches: usize) {
     progress.images_planned = plan.images;
     progress.batches = batches as u32;
@@ -29,7 +29,10 @@ pub(super) fn plan(progress: &mut Progress, plan: &PlanSpec, batches: usize) {
         .collect();
 }
 
-/// A call gave the images at `positions` of the batch, where `asked` were open.
+/// Notes that a call gave the images at `positions` of the batch, where `asked` were open.
+///
+/// A call that gives all open images counts the batch as generated. If a transfer finds one of them
+/// dead, a further call counts the batch again.
 pub(super) fn generated(progress: &mut Progress, batch: &Batch, positions: &[usize], asked: usize) {
     for &position in positions {
         image(progress, batch, position).state = ImageState::Generated;
@@ -39,7 +42,7 @@ pub(super) fn generated(progress: &mut Progress, batch: &Batch, positions: &[usi
     }
 }
 
-/// The image at `position` of the batch is stored.
+/// Notes that the image at `position` of the batch is stored.
 pub(super) fn stored(progress: &mut Progress, batch: &Batch, position: usize, object: &StoredObject) {
     let image = image(progress, batch, position);
     image.state = ImageState::Stored;
@@ -47,7 +50,7 @@ pub(super) fn stored(progress: &mut Progress, batch: &Batch, position: usize, ob
     progress.images_stored += 1;
 }
 
-/// Nothing more comes of the batch; what isn't stored is missing for `reason`.
+/// Notes that nothing more comes of the batch. Images that are not stored are missing for `reason`.
 pub(super) fn done(progress: &mut Progress, batch: &Batch, reason: Option<MissingReason>) {
     progress.batches_done += 1;
     progress.batches_generated = progress.batches_generated.max(progress.batches_done);
@@ -61,7 +64,7 @@ pub(super) fn done(progress: &mut Progress, batch: &Batch, reason: Option<Missin
     }
 }
 
-/// The task ended before, in another run.
+/// Replaces the progress with a result that the task's row recorded before.
 pub(super) fn finished(progress: &mut Progress, output: &GenerateImagesOutput) {
     let stored = output.images.iter().map(|image| ImageProgress {
         index: image.index,
@@ -91,7 +94,7 @@ fn image<'a>(progress: &'a mut Progress, batch: &Batch, position: usize) -> &'a 
     &mut progress.images[batch.first_index as usize + position]
 }
 
-/// The story so far, for the web UI.
+/// Summarises the progress for Temporal's web UI.
 pub(super) fn details(progress: &Progress) -> String {
     let Progress { images_planned, images_stored, images_missing, batches, batches_generated, .. } = progress;
     let images = format!("{images_stored} of {images_planned} images stored");

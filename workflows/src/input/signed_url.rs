@@ -1,13 +1,15 @@
-//! Pure: a URL without its signature. Apps sign a photo's URL anew for each request, and still mean the same photo.
+//! Removes the signature from a photo's URL, as pure code. Apps sign a photo's URL anew for each
+//! request, and still mean the same photo.
 
-/// Query parameters by which stores and CDNs sign: the one that makes a URL a signed one, and those that come with it. `*` ends a
-/// prefix. Without the first, the others are parameters like all others: `se` or `policy` may choose the photo.
+/// Query parameters by which stores and CDNs sign. The first of each entry marks a URL as signed,
+/// and the others come with it. A `*` ends a prefix. Without the mark, the others are ordinary
+/// parameters, because `se` or `policy` may choose the photo.
 const SCHEMES: [(&str, &[&str]); 5] = [
-    // S3, R2, MinIO.
+    // Signatures of S3, R2 and MinIO.
     ("x-amz-signature", &["x-amz-*"]),
-    // Google Cloud Storage.
+    // Signatures of Google Cloud Storage.
     ("x-goog-signature", &["x-goog-*"]),
-    // S3 (version 2), Google (version 2), OSS, CloudFront.
+    // Signatures of S3 and Google (both version 2), OSS and CloudFront.
     (
         "signature",
         &[
@@ -22,7 +24,7 @@ const SCHEMES: [(&str, &[&str]); 5] = [
             "x-amz-security-token",
         ],
     ),
-    // Azure.
+    // Signatures of Azure Blob Storage.
     (
         "sig",
         &[
@@ -30,11 +32,12 @@ const SCHEMES: [(&str, &[&str]); 5] = [
             "sp", "spr", "sr", "srt", "ss", "st", "suoid", "sv",
         ],
     ),
-    // Supabase; Bunny.
+    // Tokens of Supabase and Bunny.
     ("token", &["exp", "expires"]),
 ];
 
-/// The address without its fragment, and the parameters that are no signature's, by name.
+/// Returns the address without its fragment, and the query parameters that belong to no signature,
+/// sorted by name.
 pub(super) fn without_signature(url: &str) -> (&str, Vec<&str>) {
     let url = url.split_once('#').map_or(url, |(url, _)| url);
     let (address, query) = url.split_once('?').unwrap_or((url, ""));
@@ -101,7 +104,7 @@ mod tests {
         ] {
             assert_ne!(without_signature(signed), without_signature(other), "{other}");
         }
-        // No signature among them: parameters like all others.
+        // Without a signature among them, these are parameters like all others.
         for query in ["se", "sr", "policy", "expires", "key-pair-id", "x-amz-date", "signature2", "exp"] {
             let url = |value: u32| format!("https://host/photo?{query}={value}");
             assert_ne!(without_signature(&url(1)), without_signature(&url(2)), "{query}");

@@ -4,23 +4,24 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Age from which no task can need what is found. A task's execution timeout, and an hour.
+/// Age from which no task can need an object, a call or a row. The age is a task's execution
+/// timeout and one hour.
 pub const MIN_AGE: Duration = Duration::from_secs(25 * 3600);
-/// Examples that a report has of each finding.
+/// Largest number of examples that a report has of each finding.
 pub const MAX_EXAMPLES: usize = 10;
 
 /// Input of the workflow and of the activity `reconcile`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReconcileInput {
-    /// Nothing is changed; the report says which repairs would be made.
+    /// If true, nothing is changed, and the report says which repairs would be made.
     #[serde(default)]
     pub dry_run: bool,
-    /// Objects, closed workflows and calls that are younger, in seconds, are left alone. Default:
-    /// 25 hours.
+    /// Minimum age in seconds. Younger objects, closed workflows and calls are left alone. The
+    /// default is 25 hours.
     #[serde(default = "min_age_s")]
     pub min_age_s: u64,
-    /// Every object is read, and its hash compared with its row's.
+    /// If true, every object is read, and its hash is compared with its row's.
     #[serde(default)]
     pub deep: bool,
 }
@@ -35,41 +36,41 @@ impl Default for ReconcileInput {
     }
 }
 
-/// Output of `reconcile`.
+/// Output of the workflow and of the activity `reconcile`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReconcileOutput {
-    /// Repairs were not made, only reported.
+    /// True if repairs were only reported, and not made.
     pub dry_run: bool,
-    /// How much was compared.
+    /// Numbers of rows and objects that were compared.
     pub looked_at: LookedAt,
-    /// Each finding that there is, in the order of [`Finding::ALL`].
+    /// Each finding that occurred, in the order of [`Finding::ALL`].
     pub found: Vec<Found>,
 }
 
-/// How much was compared.
+/// Numbers of rows and objects that a run compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LookedAt {
-    /// Rows of tasks that say `running`.
+    /// Number of task rows that say `running`.
     pub running_tasks: u64,
-    /// Rows of paid calls.
+    /// Number of rows of paid calls.
     pub calls: u64,
-    /// Rows of images.
+    /// Number of rows of images.
     pub images: u64,
-    /// Objects under `tasks/` and `staging/`.
+    /// Number of objects under `tasks/` and `staging/`.
     pub objects: u64,
 }
 
-/// A finding, how often it was made, and what was done about it.
+/// A finding with the number of its occurrences and its repair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
-    /// Which it is.
+    /// Kind of disagreement that was found.
     pub finding: Finding,
-    /// The repair that was made, or would be made without `dry_run`; none where a person has to
-    /// look.
+    /// The repair that was made, or that would be made without `dry_run`. `None` means that a
+    /// person has to look.
     pub repair: Option<Repair>,
-    /// How often.
+    /// Number of occurrences of the finding.
     pub count: u64,
-    /// The first ten.
+    /// The first occurrences, at most [`MAX_EXAMPLES`].
     pub examples: Vec<String>,
 }
 
@@ -81,10 +82,11 @@ pub enum Finding {
     UnrecordedTask,
     /// A task has objects and no row, and its workflow has ended with a result.
     LostTask,
-    /// A task's row says `running`; its workflow ended without a result, or is gone, longer ago
+    /// A task's row says `running`. Its workflow ended without a result, or is gone, for longer
     /// than the minimum age.
     AbandonedTask,
-    /// The same, less long ago: the task may still be started again under its id.
+    /// A task's row says `running`. Its workflow ended without a result, or is gone, and the
+    /// minimum age has not passed. The task may still be started again under its id.
     EndedTask,
     /// A call is open in the ledger, and nobody will record its end.
     AbandonedCall,
@@ -111,7 +113,7 @@ pub enum Repair {
     RowClosed,
     /// The call was closed as `ambiguous`, a possible loss.
     CallClosed,
-    /// The result was emptied.
+    /// The recorded result of the call was emptied.
     ResultEmptied,
     /// The object was removed.
     ObjectRemoved,
@@ -132,7 +134,7 @@ impl Finding {
         Self::UnknownObject,
     ];
 
-    /// The repair, where one is safe.
+    /// Returns the repair, or `None` if no repair is safe.
     pub fn repair(self) -> Option<Repair> {
         match self {
             Self::UnrecordedTask | Self::LostTask => Some(Repair::RowRecorded),
@@ -146,7 +148,7 @@ impl Finding {
 }
 
 impl ReconcileOutput {
-    /// Counts a finding.
+    /// Counts a finding, and keeps the example if there are fewer than [`MAX_EXAMPLES`].
     pub fn add(&mut self, finding: Finding, example: String) {
         let place = match self.found.binary_search_by_key(&finding, |found| found.finding) {
             Ok(place) => place,
@@ -164,13 +166,13 @@ impl ReconcileOutput {
     }
 }
 
-/// How far a run has come. The activity's heartbeat carries it, and the next attempt goes on from
-/// there.
+/// Progress of a run. The activity's heartbeat carries the progress, and the next attempt goes on
+/// from there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReconcileProgress {
     /// The step that is under way.
     pub step: Step,
-    /// Everything up to here is done, in the step's own order. Empty where nothing is.
+    /// Last place that is done, in the step's own order. Empty before the first place.
     pub after: String,
     /// The report so far.
     pub output: ReconcileOutput,

@@ -1,4 +1,4 @@
-//! `darkroom start --stdin`: a task for each line, and an answer for each.
+//! `darkroom start --stdin` starts a task for each line, and prints an answer for each.
 
 use anyhow::Context;
 use client::{Client, Task};
@@ -10,7 +10,7 @@ use workflows::types::GenerateImagesInput;
 use super::check;
 use crate::exit::Exit;
 
-/// Starts each line's task. A refused line doesn't stop the others; a failure of Temporal does.
+/// Starts each line's task. A refused line doesn't stop the others, but a failure of Temporal does.
 pub(super) async fn start(config: &Config) -> anyhow::Result<Exit> {
     let client = Client::connect(&config.temporal).await?;
     let mut lines = BufReader::new(tokio::io::stdin()).split(b'\n');
@@ -58,7 +58,8 @@ async fn start_line(client: &Client, config: &Config, line: &[u8]) -> Result<Tas
     client.start(&input).await
 }
 
-/// The task's id as the line has it, also where it is no id; null where the line has none.
+/// Returns the task's id as the line has it, even if it is no legal id. Null means that the line
+/// has none.
 fn task_id(line: &[u8]) -> Value {
     let value: Value = serde_json::from_slice(line).unwrap_or_default();
     value.get("task_id").cloned().unwrap_or_default()
