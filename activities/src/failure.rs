@@ -56,13 +56,13 @@ impl Failure {
         use fetch::Error as E;
         let message = format!("photo: {error}");
         let passing = |retry| Self::new(FailureKind::PhotoUnavailable, retry, message.clone());
-        match error {
+        match &error {
             E::ForbiddenUrl { .. } | E::TooLarge { .. } => Self::invalid_input(message),
-            E::Status { status: 400..=407 | 409..=428 | 430..=499, .. } => Self::invalid_input(message),
+            _ if error.is_refusal() => Self::invalid_input(message),
             E::Status { .. } | E::Unreachable { .. } | E::Cut { .. } if tries >= MAX_PHOTO_TRIES => {
                 passing(Retry::Never)
             }
-            E::Status { retry_after: Some(wait), .. } => passing(Retry::after(Some(wait))),
+            E::Status { retry_after: Some(wait), .. } => passing(Retry::after(Some(*wait))),
             E::Status { .. } | E::Unreachable { .. } | E::Cut { .. } => passing(Retry::Backoff),
         }
     }

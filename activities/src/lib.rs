@@ -15,6 +15,7 @@ pub mod provider;
 pub mod reconcile;
 mod references;
 mod request;
+mod retry_after;
 mod steps;
 pub mod storage;
 mod transfer;

@@ -143,9 +143,7 @@ impl From<fetch::Error> for Trouble {
                 Trouble::Unusable(error.to_string())
             }
             fetch::Error::Status { status: 410, .. } => Trouble::Gone(error.to_string()),
-            fetch::Error::Status { status: 400..=407 | 409..=424 | 426..=428 | 430..=499, .. } => {
-                Trouble::Missing(Failure::of_image_url(error), missing::OF_URL)
-            }
+            error if error.is_refusal() => Trouble::Missing(Failure::of_image_url(error), missing::OF_URL),
             fetch::Error::Status { .. } | fetch::Error::Unreachable { .. } | fetch::Error::Cut { .. } => {
                 Trouble::Passing(Failure::of_image_url(error))
             }

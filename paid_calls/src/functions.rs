@@ -23,6 +23,7 @@ pub const FUNCTIONS: &[Function] = functions! {
     "deciding_call"
     "end_as_recorded"
     "end_call"
+    "end_expired"
     "end_leases"
     "fair_share"
     "forget_results"

@@ -62,7 +62,7 @@ fn files_and_functions_are_short() {
     let wrong = [
         check("files", files, 120, 250, 400),
         check("functions", in_rust, 12, 35, 60),
-        check("SQL functions", in_sql.collect(), 20, 50, 65),
+        check("SQL functions", in_sql.collect(), 20, 50, 60),
     ];
     assert!(wrong.iter().all(Vec::is_empty), "{}", wrong.concat().join("\n"));
 }

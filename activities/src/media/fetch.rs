@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use ::url::Url;
 use reqwest::StatusCode;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LOCATION};
 use serde::{Deserialize, Deserializer};
 use tokio::time::{Instant, timeout_at};
 
@@ -39,6 +39,7 @@ pub use self::error::{Error, Misconfigured};
 pub use redacted::redacted;
 
 use self::host::AllowedHosts;
+use crate::retry_after;
 
 /// Most redirects of one fetch. Each target is checked like the first URL. Signed URLs of objects
 /// need none or one.
@@ -128,7 +129,8 @@ impl Fetcher {
                 status => match redirect_target(status, response.headers(), &url)? {
                     Some(target) => url = self.allowed.checked(target)?,
                     None => {
-                        let retry_after = retry_after(response.headers());
+                        let wait = retry_after::of_headers(response.headers());
+                        let retry_after = wait.map(|wait| wait.min(MAX_RETRY_AFTER));
                         return Err(Error::Status { status: status.as_u16(), retry_after });
                     }
                 },
@@ -163,19 +165,6 @@ fn redirect_target(status: StatusCode, headers: &HeaderMap, from: &Url) -> Resul
         || Error::ForbiddenUrl { why: format!("{} redirects to what is no URL", redacted(from.as_str())) };
     let location = location.to_str().map_err(|_| unreadable())?;
     url::join(from, location).ok_or_else(unreadable).map(Some)
-}
-
-/// Reads a Retry-After of seconds or a date (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let delay = match value.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(value)
-            .ok()?
-            .duration_since(std::time::SystemTime::now())
-            .unwrap_or(Duration::ZERO),
-    };
-    Some(delay.min(MAX_RETRY_AFTER))
 }
 
 fn list_or_commas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::wait;
+use crate::retry_after;
 
 /// Fields that hold a code, a type, a reason or a status.
 const CODES: [&str; 12] = [
@@ -172,7 +173,7 @@ impl Complaint {
         if let Some(quota) = text("quotaId") {
             self.say(quota);
         }
-        let number = |name: &str| fields.get(name).and_then(Value::as_f64).and_then(wait::seconds);
+        let number = |name: &str| fields.get(name).and_then(Value::as_f64).and_then(retry_after::seconds);
         let said = text("retryDelay").and_then(wait::span).or_else(|| number("retry_after"));
         self.retry_after = self.retry_after.or(said);
         for nested in NESTED.iter().filter_map(|name| fields.get(*name)) {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::complaint::Complaint;
 use super::{Payload, payload};
+use crate::media::image_file::kind;
 
 /// Fields of an entry that may hold its image, in the order in which they are tried.
 const IMAGE_FIELDS: [&str; 6] = ["b64_json", "url", "image_url", "b64", "image_base64", "image"];
@@ -122,7 +123,7 @@ fn best<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Paylo
     for (name, text) in texts.into_iter().filter(|(_, text)| !text.trim().is_empty()) {
         let is_base64 = BASE64_FIELDS.contains(&name) || text.trim_start().starts_with("data:");
         match payload::read(text) {
-            Ok(Payload::Bytes(image)) if payload::is_image(&image) => return Ok(Payload::Bytes(image)),
+            Ok(Payload::Bytes(image)) if kind::is_image(&image) => return Ok(Payload::Bytes(image)),
             Ok(Payload::Bytes(image)) if is_base64 => bytes = bytes.or(Some(Payload::Bytes(image))),
             Ok(Payload::Bytes(_)) => {
                 why = Some(format!("{name}: {} bytes of text that are no URL", text.len()))

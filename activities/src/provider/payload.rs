@@ -48,12 +48,6 @@ pub(super) fn read(text: &str) -> Result<Payload, String> {
     }
 }
 
-/// Tells whether the bytes begin like a PNG, a JPEG, a WebP (any RIFF file) or a GIF.
-pub(super) fn is_image(bytes: &[u8]) -> bool {
-    let magic: [&[u8]; 4] = [b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8"];
-    magic.iter().any(|magic| bytes.starts_with(magic))
-}
-
 /// Checks that a URL may be stored in the history and the database, and be fetched.
 fn url(text: &str) -> Result<String, String> {
     if text.len() > MAX_URL_BYTES {

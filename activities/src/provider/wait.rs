@@ -1,9 +1,11 @@
 //! Reads the wait that an answer asks for, from its headers, its details or the words of its
 //! message.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use reqwest::header::HeaderMap;
+
+use crate::retry_after::{self, seconds};
 
 /// Words that stand before a wait in a message, in lower case.
 const BEFORE_A_WAIT: [&str; 8] = [
@@ -18,29 +20,17 @@ const BEFORE_A_WAIT: [&str; 8] = [
 ];
 
 /// Reads the wait from headers, in this order:
-/// - `retry-after-ms`;
-/// - `retry-after` in seconds, fractions included, or as a date, compared with the answer's own
-///   `date`;
+/// - `retry-after-ms` and `retry-after`;
 /// - the reset of the limits that are used up (`x-ratelimit-remaining-…: 0`,
 ///   `x-ratelimit-reset-…`), the longest if there are several.
 pub(super) fn of_headers(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let milliseconds = text("retry-after-ms").and_then(|ms| ms.parse::<f64>().ok());
-    let said = milliseconds.and_then(|ms| seconds(ms / 1000.0)).or_else(|| {
-        let value = text("retry-after")?;
-        if let Ok(number) = value.parse::<f64>() {
-            return seconds(number);
-        }
-        let now = text("date").and_then(|date| httpdate::parse_http_date(date).ok());
-        let until = httpdate::parse_http_date(value).ok()?;
-        Some(until.duration_since(now.unwrap_or_else(SystemTime::now)).unwrap_or_default())
-    });
     let used_up = headers.iter().filter_map(|(name, value)| {
         let what = name.as_str().strip_prefix("x-ratelimit-remaining-")?;
         (value.to_str().ok()?.trim().parse::<f64>().ok()? <= 0.0)
             .then(|| span(text(&format!("x-ratelimit-reset-{what}"))?))?
     });
-    said.or_else(|| used_up.max())
+    retry_after::of_headers(headers).or_else(|| used_up.max())
 }
 
 /// Reads the wait that a message names, such as "Please try again in 12s", "in 467ms", "resets in
@@ -101,10 +91,6 @@ fn unit_seconds(unit: &str) -> Option<f64> {
         "d" | "day" | "days" => 86_400.0,
         _ => return None,
     })
-}
-
-pub(super) fn seconds(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds.max(0.0)).ok()
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ mod shuffle;
 
 use std::fmt;
 
-use shuffle::Shuffle;
+use sandbox::Chance;
+
+use shuffle::shuffle;
 
 /// A load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,11 +133,11 @@ fn crowd(plan: &str, every_ms: u64, others: &[String]) -> Vec<Arrival> {
 /// Rounds of the twenty users, each shuffled; a task every `gap_ms`.
 fn mixed(rounds: u32, gap_ms: u64, users: Users, seed: u64) -> Vec<Arrival> {
     let plans: Vec<&str> = MIX.iter().flat_map(|(plan, count)| (0..*count).map(|_| *plan)).collect();
-    let mut shuffle = Shuffle::new(seed);
+    let mut chance = Chance::new(seed);
     let mut arrivals = Vec::new();
     for _ in 0..rounds {
         let mut round: Vec<(u32, &str)> = (0..).zip(plans.iter().copied()).collect();
-        shuffle.shuffle(&mut round);
+        shuffle(&mut chance, &mut round);
         for (user, plan) in round {
             let number = arrivals.len() as u32;
             let user = match users {

@@ -46,6 +46,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn it_is_splitmix64() {
+        let mut chance = Chance::new(1_234_567);
+        assert_eq!(chance.number(), 6_457_827_717_110_365_317);
+        assert_eq!(chance.number(), 3_203_168_211_198_807_973);
+    }
+
+    #[test]
     fn a_seed_decides_and_probabilities_hold() {
         let draw = |seed| {
             let mut chance = Chance::new(seed);

@@ -13,12 +13,12 @@ DECLARE
     held   leases[];
     own    leases;
     at     tid;
-    dead   bigint[];
     t      timestamptz;
     free   integer;  -- for all leases; NULL for any number
     target integer;
     before integer;
-    freed  boolean := false;
+    dead   bigint[];
+    freed  boolean;
 BEGIN
     -- One grant of a key runs at a time. Calls begin and end meanwhile.
     key := locked_key(p.provider_key);
@@ -26,12 +26,8 @@ BEGIN
     -- An id alone may be another worker's, after a failover to a replica that lacks some commits.
     SELECT array_agg(l), (array_agg(l.ctid) FILTER (WHERE l.lease_id = p.lease_id AND l.worker = p.worker))[1]
       INTO held, at FROM leases l WHERE l.provider_key = p.provider_key AND l.ended_at IS NULL;
-    SELECT array_agg(l.lease_id) INTO dead FROM unnest(held) AS l
-     WHERE NOT (l.lease_id IS NOT DISTINCT FROM p.lease_id AND l.worker = p.worker) AND NOT is_living(l);
-    IF dead IS NOT NULL THEN
-        PERFORM end_leases(dead, t);
-        freed := true;
-    END IF;
+    dead := end_expired(p, held, t);
+    freed := cardinality(dead) > 0;
     IF at IS NULL THEN
         own := begin_lease(p, t);
         SELECT l.ctid INTO at FROM leases l WHERE l.lease_id = own.lease_id;
@@ -47,9 +43,7 @@ BEGIN
     END IF;
     before := own.granted;
     own := renewed(own, p, t);
-    held := array(SELECT l FROM unnest(held) AS l
-                   WHERE l.lease_id <> own.lease_id AND l.lease_id <> ALL (coalesce(dead, '{}'))) || own;
-
+    held := array(SELECT l FROM unnest(held) AS l WHERE l.lease_id <> own.lease_id AND l.lease_id <> ALL (dead)) || own;
     IF raise_limit(key, (SELECT sum(l.demand) FROM unnest(held) AS l), t) THEN
         SELECT * INTO key FROM provider_keys k WHERE k.provider_key = p.provider_key;
         freed := true;

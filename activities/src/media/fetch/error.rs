@@ -49,6 +49,14 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Tells whether the server has answered that the file isn't there, or not for us: a status of
+    /// 4xx other than 408, 425 and 429, which pass.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Error::Status { status: 400..=407 | 409..=424 | 426..=428 | 430..=499, .. })
+    }
+}
+
 /// No client can be made, because the settings or the machine are wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("fetch: {why}")]

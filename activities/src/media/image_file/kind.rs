@@ -26,6 +26,12 @@ pub(crate) fn unsupported(bytes: &[u8]) -> Option<&'static str> {
     magic(head).filter(|what| *what != GZIP).or_else(|| text(head).filter(|what| *what == SVG))
 }
 
+/// Tells whether the bytes begin like a PNG, a JPEG, a WebP (any RIFF file) or a GIF.
+pub(crate) fn is_image(bytes: &[u8]) -> bool {
+    let magic: [&[u8]; 4] = [b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8"];
+    magic.iter().any(|magic| bytes.starts_with(magic))
+}
+
 const VIDEO: &str = "the file is a video, not a photo";
 const GZIP: &str = "the file is compressed with gzip";
 const SVG: &str = "SVG isn't supported";

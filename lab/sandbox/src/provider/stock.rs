@@ -11,6 +11,7 @@ use super::Shared;
 use super::picture::{Recipe, encode, render};
 use super::recent::Recent;
 use super::settings::Format;
+use crate::chance::Chance;
 
 /// A few formats and shapes.
 pub(super) const KEPT: usize = 8;
@@ -49,13 +50,9 @@ fn of_size(plain: &[u8], recipe: &Recipe, wanted: usize) -> Result<Vec<u8>> {
 /// The same noise for the same amplitude. The frame of the picture remains to be seen through it.
 fn with_noise(picture: &RgbImage, amplitude: u32) -> RgbImage {
     let mut noisy = picture.clone();
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut chance = Chance::new(0);
     for value in noisy.iter_mut() {
-        // xorshift64 (Marsaglia, 2003)
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let noise = (state >> 33) as u32 % (amplitude + 1);
+        let noise = chance.below(u64::from(amplitude) + 1) as u32;
         *value = (u32::from(*value) + noise).saturating_sub(amplitude / 2).min(255) as u8;
     }
     noisy
