@@ -11,9 +11,9 @@ use workflows::failure::Retry;
 
 use crate::failure::Failure;
 
-/// Records all image rows and the final state in one statement. Then deletes the objects of the
-/// task that no row refers to, such as staged bytes and the remains of unfinished transfers.
-/// `insert` is the task's last writer.
+/// Records all image rows and the final state in one statement. Then deletes the task's images and
+/// staged bytes that no row refers to. The photo and the retouched photo stay. `insert` is the
+/// task's last writer.
 ///
 /// After a return, the rows and the state are on record, and rows and objects agree. A row that is
 /// gone is made again. A row that was final before stays as it is, and is returned. A failed

@@ -7,9 +7,9 @@ use crate::storage::Storage;
 /// Deletes the objects that an attempt has just written and that no image row refers to, if the
 /// task has ended meanwhile.
 ///
-/// `insert` records the task's end, and then deletes the objects that no row refers to. An attempt
-/// asks for the end after its write. So the later of the two deletes the object. If the database
-/// can't be asked, the objects stay until `darkroom reconcile` finds them.
+/// `insert` records the task's end, and then deletes the images and staged bytes that no row refers
+/// to. An attempt asks for the end after its write. So the later of the two deletes the object. If
+/// the database can't be asked, the objects stay until `darkroom reconcile` finds them.
 pub(crate) async fn delete_if_task_ended(
     database: &DatabaseConnection,
     storage: &Storage,

@@ -29,7 +29,9 @@ const MAX_DEADLY_DECODINGS: u32 = 2;
 /// `Ready` means that the photo is stored and that the row exists and says `running`. `Finished`
 /// has the result of a task that ended before. A failed attempt may leave a copy of the photo. The
 /// row is the last thing that an attempt makes. A second execution finds the row and leaves the
-/// photo alone. The second answer has the same lane, and the plan's numbers as configured by then.
+/// photo alone. A second execution returns the same lane. The plan's numbers are those of the
+/// configuration at that time. If the task ended meanwhile, the row is final, and the answer has no
+/// lane.
 pub(crate) async fn prepare(
     env: &TaskSteps,
     ctx: &ActivityContext,
@@ -77,7 +79,7 @@ fn lanes(env: &TaskSteps, request: &GenerateImagesInput) -> Option<Lanes> {
     })
 }
 
-/// Weight of a user's own lane. The configuration allows no plan a smaller weight.
+/// Weight of a user's own lane. No plan may have a smaller weight.
 const USER_LANE_WEIGHT: f32 = 1.0;
 
 /// Returns the plan's numbers as configured now. The history pins these numbers for the task.
@@ -123,7 +125,7 @@ async fn checked_photo(
     photo_tries.note(ctx, |tries| tries.decodings -= 1).await;
     match checked {
         Ok(checked) => Ok(checked?),
-        // The bytes made the decoder panic, so that another attempt would panic, too.
+        // The bytes made the decoder panic. Another attempt would panic too.
         Err(error) if error.is_panic() => Err(Failure::invalid_input("photo: it can't be decoded")),
         Err(error) => {
             let message = format!("checking the photo broke off: {error}");

@@ -29,10 +29,10 @@ const MAX_BROKEN: u32 = 3;
 /// Stores each image of the call.
 ///
 /// The result says of each image that it is `Stored`, `Gone` or `Unusable`. `Stored` means that an
-/// object of that size and sha256 exists. `Gone` means that the URL or the file is dead, or that
-/// each download was broken. `Unusable` means that the image must not be stored. A failed attempt
-/// may have stored some objects, and the next attempt knows which. A second execution writes the
-/// same bytes under the same keys.
+/// object of that size and sha256 exists. `Gone` means one of three: the URL is dead, the staged
+/// object stays missing, or three downloads were broken. `Unusable` means that the image must not
+/// be stored. A failed attempt may have stored some objects, and the next attempt knows which. A
+/// second execution writes the same bytes under the same keys.
 pub(crate) async fn transfer(
     env: &TransferSteps,
     ctx: &ActivityContext,
@@ -47,8 +47,7 @@ pub(crate) async fn transfer(
             .iter()
             .enumerate()
             .map(|(position, image)| move_one(env, ctx, &known, &age, position, image));
-        // All moves run to their end, so that one image's failure costs no other image its
-        // progress.
+        // All moves run to their end. The failure of one image doesn't stop the others.
         let results = futures::future::join_all(moves).await;
         let written = input.images.iter().map(|image| image.object_key.as_str());
         let written = written.filter(|key| *key != keys::beautified(&input.task_id));
@@ -163,8 +162,8 @@ impl From<incoming::Error> for Trouble {
 
 /// Moves one image, and measures and checks the image on the way.
 ///
-/// A broken object stays until another attempt overwrites it or `insert` deletes it. An attempt
-/// that was paused and replaced long ago must not delete the object of its successor.
+/// `store` deletes no broken object, because a paused attempt could delete its successor's. Another
+/// attempt overwrites the broken object, or `insert` deletes it. A broken `beautified` stays.
 ///
 /// A cancelled attempt cuts the upload short but still waits for the store's response. An abandoned
 /// PUT could complete after `insert` has cleaned up.
@@ -211,8 +210,8 @@ async fn store(env: &TransferSteps, ctx: &ActivityContext, image: &Transfer) -> 
     }
 }
 
-/// Checks an image whose structure is wrong for a second time. The second check needs all bytes, so
-/// it reads them back from the store, into which they were written.
+/// Checks an image a second time if the first check found a wrong structure. The second check needs
+/// all bytes, so it reads them back from the store, into which they were written.
 async fn look_again(
     env: &TransferSteps,
     ctx: &ActivityContext,

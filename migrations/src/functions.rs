@@ -9,7 +9,7 @@ pub const REVISION: i32 = 1;
 
 /// SHA-256 of the functions of this revision.
 #[cfg(test)]
-const SHA256: &str = "0ce910a673c64797c6c231fb121fc7849b4fa138a976bb42a080e0991c8dbe58";
+const SHA256: &str = "6d2d828657552b4138e7e5ec9bb1a42cd0cafebaab5ef0918cb12cb3619d395a";
 
 fn all() -> Vec<Function> {
     [database::functions::FUNCTIONS, paid_calls::functions::FUNCTIONS].concat()

@@ -1,5 +1,5 @@
-//! The room of the paid call, with the limit, the lease, the ledger and the effects of a call's
-//! end. README.md, beside this crate's manifest, describes the design.
+//! Decides when a paid call may be made, records the call, and applies the effects of its end.
+//! README.md, beside this crate's manifest, describes the design.
 //!
 //! [`PaidCalls::once`] is the only way to pay. A step that holds no [`PaidCalls`] makes no paid
 //! call.
@@ -36,12 +36,12 @@ use outcome::Effects;
 pub use limiter::{Slot, TTL};
 pub use outcome::{Failed, Failure, Outcome};
 
-/// Time for which a `go` from `begin_call` is valid. A call not sent by then is recorded as
-/// `unsent` and asked for again. `begin_call` relies on this, because it counts the last 61 s (60 +
-/// 1) to enforce a rate per minute.
+/// Time for which a `go` from `begin_call` is valid. A call may be sent up to 1 s after its `go`.
+/// So `begin_call` counts 61 s to enforce a rate per minute. A call not sent by then is recorded as
+/// `unsent` and asked for again.
 const SENT_WITHIN: Duration = Duration::from_secs(1);
-/// Time for which a call waits in its slot for a change of the limits. After that, the call's place
-/// in the queue is given back.
+/// Time for which a call waits in its slot for a change of the limits. After that, the attempt
+/// fails and frees the slot. Temporal queues the call again, at the end of its lane.
 const WAITS_AT_MOST: Duration = Duration::from_secs(2);
 /// Time between two questions about a call that another attempt is making.
 const JOINED_EVERY: Duration = Duration::from_millis(250);
@@ -115,7 +115,7 @@ impl NotMade {
 }
 
 impl PaidCalls {
-    /// Returns the paid calls of a starting worker, which talk to nobody before [`PaidCalls::run`].
+    /// Makes the `PaidCalls` of a starting worker. No statement is sent before [`PaidCalls::run`].
     pub fn new(database: DatabaseConnection, holder: Holder) -> Arc<Self> {
         Arc::new(Self { limiter: Limiter::new(database.clone(), holder), database })
     }
@@ -146,7 +146,8 @@ impl PaidCalls {
         self.limiter.set_cut_off(cut_off);
     }
 
-    /// Makes a paid call at most once, as far as anybody can know.
+    /// Makes a paid call. Never repeats a call that has a recorded result or still runs at a living
+    /// worker. A call whose bill is in doubt is repeated, and the possible loss is on record.
     ///
     /// Returns the recorded result if an earlier attempt at the same request has it, and joins an
     /// attempt that is still executing. Otherwise waits until this worker's lease allows a call,
@@ -267,7 +268,7 @@ impl PaidCalls {
                 // The other attempt works for this one, too, however long that takes.
                 *gives_up_at = Instant::now() + WAITS_AT_MOST;
             }
-            // A closed key gives no slot either.
+            // While the key is closed, the limiter gives out no slot.
             Admission::KeyBlocked(wait, why) => {
                 self.limiter.close(wait);
                 drop(guard);
@@ -355,8 +356,8 @@ fn failed(kind: FailureKind, retry: Retry, message: &str) -> NotMade {
     NotMade::Failed(Failure { kind, retry, message: one_line(message) })
 }
 
-/// Returns the failure of a call whose key takes no call now. The call's place in the queue is
-/// given back for this long.
+/// Returns the failure of a call whose key takes no call now. The slot is freed, and Temporal makes
+/// the next attempt after `wait`.
 fn key_blocked(wait: Duration, why: &str) -> NotMade {
     let message = format!("the provider key takes no call now: {why}");
     failed(FailureKind::Throttled, Retry::After(wait.min(MAX_WAIT)), &message)

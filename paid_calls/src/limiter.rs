@@ -63,7 +63,7 @@ struct Ended {
 }
 
 impl Limiter {
-    /// Returns the limiter of a starting worker, which talks to nobody before [`Limiter::run`].
+    /// Makes the limiter of a starting worker. No statement is sent before [`Limiter::run`].
     pub(crate) fn new(database: DatabaseConnection, holder: Holder) -> Arc<Self> {
         let share = Mutex::new(Share::new(holder.max_calls, std::time::Instant::now()));
         let (freed, news, renewed) = (Notify::new(), Notify::new(), Notify::new());
@@ -103,8 +103,8 @@ impl Limiter {
         self.share().close(std::time::Instant::now(), wait);
     }
 
-    /// Lets no call begin for this long, because a minute has as many as it may. Does nothing if
-    /// the limits were changed since the stamp was given.
+    /// Lets no call begin for this long, because the calls or images of the last minute have
+    /// reached the rate. Does nothing if the limits were changed since the stamp was given.
     pub(crate) fn close_for_rate(&self, wait: Duration, stamp: LeaseStamp) {
         self.share().close_for_rate(std::time::Instant::now(), wait, stamp);
     }

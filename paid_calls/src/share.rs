@@ -21,8 +21,8 @@ pub struct Share {
     lease: Option<Lease>,
     /// Slots in the SDK's hands, without those released early.
     slots: u32,
-    /// Slots whose activity has made its call. The SDK puts them back once it has told the server,
-    /// which takes as long as the next poll.
+    /// Slots whose paid call has ended. The SDK still holds each slot until it has reported the
+    /// activity's result to Temporal.
     released_early: u32,
     /// Calls in flight under the lease.
     calls: u32,
@@ -39,7 +39,8 @@ pub struct Share {
     sent: Renewal,
     /// True while Temporal can't be reached, so that no work comes.
     cut_off: bool,
-    /// Calls given up since the last renewal was sent. The answer to it may not know of them.
+    /// Calls that ended since the last renewal although the provider may still execute them. The
+    /// answer to that renewal may still count these calls in the share.
     given_up: u32,
 }
 
@@ -57,7 +58,8 @@ struct Lease {
 pub struct LeaseStamp {
     /// Lease under which the call is made.
     pub lease_id: i64,
-    /// Version of the key's limits, which goes along with the call.
+    /// Version of the key's limits. `begin_call` answers `renew` if the limits were set or cut
+    /// since, or if the key has stopped.
     pub version: i64,
 }
 
@@ -155,8 +157,9 @@ impl Share {
         }
     }
 
-    /// Notes that a call has ended on record, and may still be executing. The call's capacity then
-    /// no longer belongs to this worker.
+    /// Notes that nobody waits for a call any more, although the provider may still be executing
+    /// the call. The call's end is on record. The call's capacity then no longer belongs to this
+    /// worker.
     pub fn give_up(&mut self, stamp: LeaseStamp) {
         if self.is_current(stamp)
             && let Some(lease) = &mut self.lease
@@ -172,8 +175,8 @@ impl Share {
         self.closed_until = self.closed_until.max(Some(now + wait));
     }
 
-    /// Lets no call begin for this long, because a minute has as many as it may. Does nothing if
-    /// the limits were changed since the stamp was given.
+    /// Lets no call begin for this long, because the calls or images of the last minute have
+    /// reached the rate. Does nothing if the limits were changed since the stamp was given.
     pub fn close_for_rate(&mut self, now: Instant, wait: Duration, stamp: LeaseStamp) {
         if self.lease.is_some_and(|lease| lease.version == stamp.version) {
             self.rate_until = self.rate_until.max(Some(now + wait));
@@ -211,7 +214,8 @@ impl Share {
         self.closed_until = (!grant.closed.is_zero()).then(|| now + grant.closed);
     }
 
-    /// Returns whether a renewal now would say something that others wait for, or ask for more.
+    /// Returns true if the worker uses less, wants more, or has lost or regained Temporal since the
+    /// last renewal.
     pub fn has_news(&self, now: Instant) -> bool {
         let state = self.state(now);
         state.in_use_bound < self.sent.in_use_bound

@@ -22,8 +22,9 @@ pub const WORKFLOW_TASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest provider call that can be configured. `paid_call` adds time around the call.
 pub const MAX_PROVIDER_CALL: Duration = Duration::from_secs(300);
 
-/// Heartbeat timeout. With the server's default settings, Temporal notices a worker's death 1 to 3
-/// s later. A second attempt at a paid call that is still executing joins the first one.
+/// Heartbeat timeout. Temporal notices a death 1 to 3 s after it, because the last heartbeat is up
+/// to 1 s old and the server's timer up to 1 s late. The timeout may be short, because a false
+/// alarm costs nothing. The second attempt joins the call that a living worker makes.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 /// First backoff of activities that wait for other systems. Each backoff is twice as long as the
 /// one before, up to `LONGEST_BACKOFF`. The first one is short, because after a worker's death
@@ -34,10 +35,10 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// Time for which `beautify` and `generate` keep trying to put paid bytes into the store.
 pub const STAGING_PATIENCE: Duration = Duration::from_secs(90);
 
-/// Priority of everything that a task begins with, the middle one of Temporal's five. Priority 1 is
-/// served first.
+/// Priority of `prepare`, of first calls and of transfers, the middle one of Temporal's five.
+/// Priority 1 is served first.
 const REGULAR: u32 = 3;
-/// Priority of everything that continues a task, before work that has not begun.
+/// Priority of further calls and of `insert`.
 const CONTINUED: u32 = 2;
 /// The one fairness key of all transfers, which are therefore served in the order in which they
 /// were scheduled.
@@ -56,8 +57,8 @@ fn in_turn(priority_key: u32, user_id: &str) -> Priority {
     place(priority_key, user_id, 1.0)
 }
 
-/// Builds a priority with all three fields, because Temporal takes a missing field from the
-/// workflow, whose starter has chosen it.
+/// Builds a priority with all three fields, because Temporal fills a missing field from the
+/// workflow's own priority. The starter of the workflow could choose that priority.
 fn place(priority_key: u32, fairness_key: &str, fairness_weight: f32) -> Priority {
     Priority::builder()
         .priority_key(priority_key)
@@ -88,11 +89,11 @@ pub(crate) fn prepare(
 
 /// Returns the options of `beautify` and `generate`, which wait for the provider.
 ///
-/// An attempt has 300 s for the provider, which is the longest configurable call, 90 s for the
-/// store to take the bytes of the answer, and 90 s for the rest. The rest is reading the reference
-/// and a last put.
+/// An attempt has 300 s for the provider, 90 s for the store, and 90 s for the rest. The longest
+/// configurable call takes 300 s. The store must take the bytes of the answer. The rest is reading
+/// the reference and a last put.
 ///
-/// A killed worker costs 2 to 3.5 s, the first backoff included. A stall of Temporal costs no
+/// A killed worker costs 1.5 to 3.5 s, the first backoff included. A stall of Temporal costs no
 /// second payment, because later attempts join running calls. A cancel waits for the call, which is
 /// paid for. Temporal retries until the deadline, so an outage of an hour is waited out.
 pub(crate) fn paid_call(
@@ -117,9 +118,9 @@ pub(crate) fn paid_call(
 
 /// Returns the options of `transfer`, which waits for a few downloads and uploads.
 ///
-/// A transfer may be repeated freely, so the heartbeat timeout can be short. A cancel does not
-/// reach the transfer, because generated images are paid for and kept. The oldest transfer goes
-/// first, whatever the plan, because the oldest URLs expire first.
+/// A transfer may be repeated freely. A cancel does not reach the transfer, because generated
+/// images are paid for and kept. The oldest transfer goes first, whatever the plan, because the
+/// oldest URLs expire first.
 pub(crate) fn transfer(
     remaining: Duration,
     detached: &WorkflowCancellationToken,
@@ -175,8 +176,8 @@ pub(crate) fn reconcile(cancellable: &WorkflowCancellationToken) -> ActivityOpti
     options
 }
 
-/// Returns timeouts of `attempt` for each attempt and of `remaining`, the time until the task's
-/// deadline, for all attempts together.
+/// Gives each attempt the time `attempt`, and all attempts together the time `remaining`.
+/// `remaining` is the time until the task's deadline.
 fn within(remaining: Duration, attempt: Duration) -> ActivityOptions {
     let schedule_to_close = remaining.max(Duration::from_secs(1));
     let start_to_close = attempt.min(schedule_to_close);

@@ -148,8 +148,8 @@ pub enum MissingReason {
     Failed,
 }
 
-/// A plan's numbers. `prepare` pins them in the history, so a change of the configuration does not
-/// reach running tasks.
+/// A plan's numbers. `prepare` pins them in the history, so a change of the plans or of the batch
+/// size does not reach running tasks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanSpec {
     /// Name of the plan, as in the configuration.

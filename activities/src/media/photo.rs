@@ -1,7 +1,9 @@
-//! Checks the user's photo, and makes of it the one form that the rest of the system knows.
+//! Checks the user's photo, and converts the photo to the one form that the rest of the system
+//! uses.
 //!
-//! Anything may come as a "photo". The file is decoded here, once, before anything is paid. So the
-//! user learns immediately if the file is unusable, and no paid call fails because of it.
+//! Anything may come as a "photo". The file is decoded here, before anything is paid. So the user
+//! learns immediately if the file is unusable, and no paid call fails because of it. A PNG or WebP
+//! with a wrong structure is decoded twice.
 //!
 //! The result is a JPEG made here, upright, of a bounded size and without metadata. The metadata
 //! may have the place where the photo was taken, the camera's serial number, or a thumbnail of
@@ -63,18 +65,18 @@ pub(crate) enum Unusable {
     /// The photo has too few pixels to work with.
     #[error("the photo is too small: {width} × {height} pixels, but each side needs at least {MIN_SIDE}")]
     TooSmall {
-        /// Width in pixels, as stored.
+        /// Width in pixels in the file, before the photo is turned upright.
         width: u32,
-        /// Height in pixels, as stored.
+        /// Height in pixels in the file, before the photo is turned upright.
         height: u32,
     },
-    /// The photo has more pixels than are decoded.
+    /// The photo has more than `MAX_PIXELS` pixels.
     #[error("the photo is too large: {pixels} pixels; up to {MAX_PIXELS} are allowed")]
     TooLarge {
         /// Width × height, as the file claims.
         pixels: u64,
     },
-    /// The photo takes more memory than decoding may.
+    /// Decoding the photo would take more than `MAX_DECODED_BYTES`.
     #[error(
         "the photo is too large: it takes {bytes} bytes to decode, and up to {MAX_DECODED_BYTES} are allowed: send a \
          smaller one, or a JPEG that is not progressive"
@@ -89,9 +91,10 @@ pub(crate) enum Unusable {
 ///
 /// The caller uses `spawn_blocking`, because decoding blocks for up to seconds. The caller checks
 /// one photo at a time, because of the memory:
-/// 1. Decoding takes up to 336 MB, by kind of file (see [`decode`]). A row is scaled down as soon
-///    as it is decoded, so the large picture isn't kept a second time. A PNG of 64 megapixels takes
-///    less than 1 MB, a baseline JPEG of 50 takes 150 MB.
+/// 1. Decoding takes up to 336 MB, by kind of file (see [`decode`]). A PNG without interlacing is
+///    decoded row by row, and takes less than 1 MB at usual widths. Every other file is decoded
+///    whole. The rows are then scaled down one by one, so no second large picture is made. A
+///    baseline JPEG of 50 megapixels takes 150 MB.
 /// 2. The small picture takes 13 MB, the same again while it is turned upright, and a few more for
 ///    the JPEG made from it.
 /// 3. The file's bytes are in memory once, a second time in the decoder of a JPEG or WebP, and a

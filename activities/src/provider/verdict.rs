@@ -1,5 +1,7 @@
-//! Decides what a refusal means. The error's codes decide first, then the words of its message,
-//! then its status. Only a 429 and a gateway's timeout outweigh words of the kind `unavailable`.
+//! Decides what a refusal means. Codes decide first, and the status is one of them. The words of
+//! the message decide next. A word of the message also outweighs a code of the kind `unavailable`.
+//! The bare status decides last. A 429 and a gateway's timeout outweigh every code and word of the
+//! kind `unavailable`.
 
 use std::time::Duration;
 
@@ -8,8 +10,8 @@ use super::complaint::Complaint;
 use super::words::{Kind, Words};
 use workflows::failure::one_line;
 
-/// Codes of a timeout by which the API itself says that it gave up. A gateway's timeout says
-/// nothing about the API behind the gateway.
+/// Codes with which the API itself reports a timeout. A gateway's timeout says nothing about the
+/// API behind the gateway.
 const OWN_TIMEOUTS: [&str; 2] = ["server_error", "DEADLINE_EXCEEDED"];
 
 /// Meaning of an answer without images.
@@ -80,8 +82,8 @@ fn effective(http: u16, inner: Option<u16>) -> u16 {
     }
 }
 
-/// Tells whether a message reports a request beyond the whole limit, such as "Limit 5, Requested
-/// 10". Such a request can never succeed.
+/// Tells whether the message says that one request asks for more than the limit ever allows, such
+/// as "Limit 5, Requested 10". Such a request can never succeed.
 fn asks_for_too_much(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     let number = |word: &str| {

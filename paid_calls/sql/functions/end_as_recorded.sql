@@ -4,8 +4,9 @@
 -- A status such as 403 refuses the account or one request, and doesn't say which. The account is
 -- refused if no call of the key succeeds. The request is rejected at its third refusal, if a call
 -- that began after the first refusal has succeeded. While such a call still runs, nobody knows, and
--- the request is asked for again. Refusals from before the account was last refused don't count,
--- because they may have been the account's.
+-- the request is asked for again. A refusal counts only if its call began after the last refusal of
+-- the account and after the last failure of the provider. An earlier refusal may have been about
+-- the account.
 CREATE OR REPLACE FUNCTION end_as_recorded(p call_intent, e call_end, call calls, t timestamptz) RETURNS call_end
 LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,7 +1,8 @@
--- Renews a lease, or begins one where there is none (any more), and returns the number of
--- concurrent calls that are the worker's share now. Leases hold I5, which says that at every
--- instant
+-- Renews a lease. Begins a new lease if the worker has none, or if the old one was ended. Returns
+-- the number of concurrent calls that are the worker's share now. Leases keep guarantee I5
+-- (docs/guarantees.md), which says that at every instant
 --     calls in flight ≤ Σ granted of leases not ended + calls executing without one ≤ the limit.
+-- Calls that run when the limit is lowered may exceed the new limit.
 --
 -- A renewal reads the key's leases once and writes one row. A transaction that stays open for
 -- hours, such as a backup, keeps every version of these rows, and each further scan would read all
@@ -20,7 +21,8 @@ DECLARE
     dead   bigint[];
     freed  boolean;
 BEGIN
-    -- One grant of a key runs at a time. Calls begin and end meanwhile.
+    -- One grant of a key runs at a time. Calls begin and end meanwhile, except where they need the
+    -- key's lock too.
     key := locked_key(p.provider_key);
     t := darkroom_now();
     -- An id alone may be another worker's, after a failover to a replica that lacks some commits.

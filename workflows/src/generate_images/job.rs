@@ -47,9 +47,9 @@ pub(super) struct StopReason {
 
 /// Makes and stores the images of a job.
 ///
-/// A call is repeated only for images that no transfer can bring any more, because the provider
-/// gave too few or its file is dead. Temporal retries a failed transfer, and the call is not
-/// repeated.
+/// A further call is made only for images that no transfer can bring any more. The provider gave
+/// too few, or its file is dead or broken. Temporal repeats a failed call or transfer under the
+/// same name.
 pub(super) async fn generate_and_store(
     ctx: &WorkflowContext<GenerateImages>,
     task: &Task,
@@ -90,7 +90,7 @@ pub(super) async fn generate_and_store(
 
 /// Makes one paid call for the open positions, and transfers the images that it gave.
 ///
-/// `Ok` means that another call may bring the positions that are still open for the given reason.
+/// `Ok` means that another call may bring the open positions. The value says why they are open.
 /// `Err` means that nothing more will come.
 async fn call_and_transfer(
     ctx: &WorkflowContext<GenerateImages>,
@@ -258,7 +258,7 @@ impl StopReason {
         Self::because(MissingReason::Cancelled, "the task was cancelled before it was made".into())
     }
 
-    /// Turns the reason into the reason why a task without a reference image ends.
+    /// Rewords the reason for a task that ends because there is no reference image.
     pub(super) fn without_reference(self) -> Self {
         let message = format!("the photo could not be retouched: {}", self.message);
         let failure = match (self.reason, self.failure) {
