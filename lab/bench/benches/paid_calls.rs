@@ -123,6 +123,10 @@ enum Way<'a> {
 
 /// Makes calls that take so long, as many at once as may be, for a while. What both statements of each took, in milliseconds.
 async fn round(way: &Way<'_>, call: Duration) -> Result<Vec<f64>> {
+    // The round before may have taken longer than a lease.
+    if let Way::Ledger(lease) = way {
+        lease.renew().await?;
+    }
     let until = Instant::now() + ROUND;
     let lines = (0..AT_ONCE).map(|line| async move {
         // Not all at the same moment.
