@@ -198,6 +198,14 @@ impl Stack {
         pending.collect()
     }
 
+    /// Whether an activity of the task was handed out more than once.
+    pub async fn was_handed_out_again(&self, task: &Task) -> bool {
+        use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+        self.history(task).await.iter().any(|event| {
+            matches!(&event.attributes, Some(Attributes::ActivityTaskStartedEventAttributes(started)) if started.attempt > 1)
+        })
+    }
+
     /// Waits until an activity has failed at least once and waits for another attempt.
     pub async fn wait_until_retried(&self, task: &Task, activity_id: &str) {
         self.wait_until_attempted(task, activity_id, 2).await;
