@@ -68,7 +68,7 @@ pub enum Admission {
     Renew,
     /// The task needs the call no more, for this reason.
     TaskEnded(String),
-    /// As many calls of this name as allowed may have been billed, and gave no result.
+    /// The allowed number of calls of this name may have been billed, and gave no result.
     Exhausted(String),
 }
 

@@ -335,8 +335,9 @@ async fn a_flood_of_a_plan_starves_no_other(plan: &str, workers: usize) {
     for (given, task) in given[26..].iter().zip(&tasks[26..]) {
         let (first, plan) = (first(given), &given.0.plan);
         let bound = weights / weight(plan) + slack;
-        // A call may be handed to a worker whose share another one has got meanwhile. It waits in its slot for two seconds, then it is handed
-        // out again. Two seconds are a quarter of a call, but twelve calls at this speed.
+        // A call may be handed to a worker whose share another worker has got meanwhile. The call
+        // waits in its slot for two seconds, and is handed out again. Two seconds are a quarter of a
+        // call, but twelve calls at this speed.
         let began = meter.calls[first].started_ms;
         let meanwhile = if stack.was_handed_out_again(task).await {
             meter.calls[..first].iter().filter(|call| call.started_ms + 2_500 > began).count()

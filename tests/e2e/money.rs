@@ -95,7 +95,8 @@ async fn is_completed_anew(stack: &Stack, given: &GivenTask, before: BTreeMap<St
     assert_eq!(after, BTreeMap::from([("a beach".to_owned(), 15), ("a garden".to_owned(), 15)]));
 }
 
-/// Stops the worker, and waits until the provider has noticed that its downloads have hung up: they would count else, once they are released.
+/// Stops the worker, and waits until the provider has noticed that the downloads have hung up. Once
+/// released, they would count otherwise.
 /// Returns how many images of each prompt were downloaded.
 async fn stopped(stack: &mut Stack) -> BTreeMap<String, usize> {
     stack.stop_worker();

@@ -90,7 +90,7 @@ fn is_family(one: &Module, other: &Module) -> bool {
     one.starts_with(other) || other.starts_with(one)
 }
 
-/// Whether a module is reached from what another needs, other than through the other's own parts.
+/// Tells whether a module is reached from the needs of another, without the other's own parts.
 fn reaches(
     needs: &BTreeMap<Module, BTreeSet<Module>>,
     from: &Module,

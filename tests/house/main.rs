@@ -1,4 +1,5 @@
-//! The house rules that a machine can count: links, comments, sizes. Each budget is today's count, and may only fall.
+//! The house rules that a machine can count: links, circles, comments, sizes. A budget of comments
+//! is today's count, rounded up, and may only fall.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod circles;

@@ -198,7 +198,7 @@ impl Stack {
         pending.collect()
     }
 
-    /// Whether an activity of the task was handed out more than once.
+    /// Tells whether an activity of the task was handed out more than once.
     pub async fn was_handed_out_again(&self, task: &Task) -> bool {
         use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
         self.history(task).await.iter().any(|event| {
